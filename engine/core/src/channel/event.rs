@@ -1,0 +1,118 @@
+//! What became true: the records that the journal keeps.
+
+use super::identity::Identity;
+use super::outcome::RequestKey;
+use crate::units::{Amount, UnixSeconds};
+use crate::voucher::Signature;
+
+/// A place on the chain, in the chain's own order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChainPosition {
+    /// The block's height.
+    pub block: u64,
+    /// The log's index in its block.
+    pub log_index: u32,
+}
+
+/// One fact about one channel. Amounts that the chain told are totals, never differences.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The channel entered the books.
+    Opened {
+        /// Its immutable terms.
+        identity: Identity,
+        /// What the escrow held then.
+        deposit: Amount,
+        /// What the escrow had paid out then.
+        settled: Amount,
+        /// Our time.
+        at: UnixSeconds,
+        /// Where the chain said so.
+        position: ChainPosition,
+    },
+    /// A higher voucher was taken.
+    Accepted {
+        /// Its cumulative amount.
+        amount: Amount,
+        /// Its signature, in the form that the escrow takes.
+        signature: Signature,
+        /// Our time.
+        at: UnixSeconds,
+    },
+    /// A whole price was charged.
+    Charged {
+        /// The paid request.
+        key: RequestKey,
+        /// The price.
+        amount: Amount,
+        /// Units bought.
+        units: u64,
+        /// Our time.
+        at: UnixSeconds,
+    },
+    /// Money was set aside.
+    Reserved {
+        /// The paid request.
+        key: RequestKey,
+        /// How much.
+        amount: Amount,
+        /// Our time.
+        at: UnixSeconds,
+    },
+    /// A running request was charged.
+    Captured {
+        /// The paid request.
+        key: RequestKey,
+        /// How much.
+        amount: Amount,
+        /// Units delivered for it.
+        units: u64,
+        /// Whether the request is over.
+        finished: bool,
+        /// Our time.
+        at: UnixSeconds,
+    },
+    /// A running request ended without a further charge.
+    Released {
+        /// The paid request.
+        key: RequestKey,
+        /// Our time.
+        at: UnixSeconds,
+    },
+    /// The deposit grew.
+    ToppedUp {
+        /// The new total.
+        deposit: Amount,
+    },
+    /// The payer asked on chain to close.
+    CloseRequested {
+        /// The block's timestamp.
+        at: UnixSeconds,
+        /// Where the chain said so.
+        position: ChainPosition,
+    },
+    /// The close request was cancelled.
+    CloseRequestCancelled {
+        /// Where the chain said so.
+        position: ChainPosition,
+    },
+    /// The escrow paid out.
+    Settled {
+        /// The new total.
+        settled: Amount,
+    },
+    /// A close is on its way.
+    CloseStarted {
+        /// What it captures.
+        capture: Amount,
+    },
+    /// The close will not happen.
+    CloseAborted,
+    /// The channel is over.
+    Closed {
+        /// What the payee got over the channel's whole life.
+        captured: Amount,
+        /// What the payer got back at the end.
+        refunded: Amount,
+    },
+}

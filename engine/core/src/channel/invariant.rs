@@ -1,0 +1,1 @@
+//! The promises that hold between any two steps.

@@ -1,0 +1,101 @@
+//! Expected refusals, as values. They carry what an answer may say; whether a stranger may hear it
+//! is decided where answers are made (a refusal before cryptography reveals no amounts, rule 3).
+
+use crate::units::{Amount, UnixSeconds};
+
+/// Why a channel refused a step. Nothing changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// The books do not know the channel.
+    #[error("no such channel")]
+    ChannelNotFound,
+    /// The channel is over; a new one needs a new id (rule 6).
+    #[error("the channel is closed; open a new one")]
+    ChannelFinalized,
+    /// The payer asked on chain to close (rule 7).
+    #[error("a close was requested on chain at {}; top up to cancel it, or open a new channel", requested_at.0)]
+    ClosePending {
+        /// The block's timestamp.
+        requested_at: UnixSeconds,
+    },
+    /// A close is on its way to the chain.
+    #[error("the channel is being closed")]
+    CloseInFlight,
+    /// The voucher's amount is below the accepted one (rule 3).
+    #[error("the voucher's cumulative amount is below the highest accepted one")]
+    AmountNotIncreasing,
+    /// The voucher is not above what was settled on chain, so everybody knows it: it pays for
+    /// nothing (rule 4).
+    #[error("the voucher is already settled on chain; sign a higher one")]
+    VoucherPublic,
+    /// The voucher promises more than the escrow holds.
+    #[error("the voucher's cumulative amount {amount} exceeds the deposit {deposit}; top up first")]
+    AmountExceedsDeposit {
+        /// The voucher's amount.
+        amount: Amount,
+        /// What the escrow holds.
+        deposit: Amount,
+    },
+    /// The voucher raises the accepted amount by less than the minimum.
+    #[error("the voucher raises the amount by {delta}, the minimum is {minimum}")]
+    DeltaTooSmall {
+        /// By how much it raises.
+        delta: Amount,
+        /// The minimum.
+        minimum: Amount,
+    },
+    /// What is available does not pay the price.
+    #[error("the price is {cost}, available are {available}")]
+    InsufficientBalance {
+        /// The price.
+        cost: Amount,
+        /// What is available.
+        available: Amount,
+        /// The cumulative amount that a voucher must reach to pay it.
+        required_cumulative: Amount,
+    },
+    /// The same paid request is running (rule 8).
+    #[error("this request is already being served")]
+    RequestInFlight,
+    /// Too many running requests on one channel.
+    #[error("too many running requests on this channel (at most {maximum})")]
+    TooManyReservations {
+        /// The limit.
+        maximum: usize,
+    },
+    /// There is no such running request.
+    #[error("no such running request")]
+    ReservationNotFound,
+    /// The channel has running requests, so it cannot be closed cooperatively yet.
+    #[error("the channel has {count} running requests; close it when they are over")]
+    ReservationsActive {
+        /// How many.
+        count: usize,
+    },
+    /// The close voucher is below what is owed.
+    #[error("the close voucher's amount {amount} is below {owed}, which is owed")]
+    CloseBelowOwed {
+        /// The voucher's amount.
+        amount: Amount,
+        /// `max(spent, settled)`.
+        owed: Amount,
+    },
+    /// A v1 close pays the whole voucher, and none is kept for exactly what was spent (rule 2).
+    #[error("a v1 close pays a voucher's whole amount; sign one of exactly {spent}")]
+    CloseNotExact {
+        /// What was spent.
+        spent: Amount,
+    },
+    /// The amount does not fit the protocol's bound, or a sum overflows it.
+    #[error("the amount does not fit the protocol's bound")]
+    AmountTooLarge,
+    /// A channel with this id is in the books with other terms or cannot be opened with these facts.
+    #[error("the facts of the open do not fit: {what}")]
+    OpenMismatch {
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The step needs a close on its way, and there is none.
+    #[error("no close is on its way")]
+    NotClosing,
+}

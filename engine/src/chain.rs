@@ -1,0 +1,174 @@
+//! The port through which the door talks to the chain.
+//!
+//! `farebox-settlement` implements it; tests have a double. It is a port and not a call, so that a
+//! service that only keeps books links no RPC client. Nothing on a voucher's way uses it: only
+//! `open`, `topUp` and `close` do.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use farebox_core::channel::{ChainPosition, Claim, Identity};
+use farebox_core::units::{Address, Amount, B256, ChannelId};
+use farebox_core::voucher::v2;
+
+/// A boxed future, so that the port is a trait object.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What the chain does for the door.
+pub trait Chain: Send + Sync + 'static {
+    /// Checks the client's signed open transaction against what was promised, broadcasts it, waits
+    /// for its receipt and reads the channel. The answer's identity comes from the transaction and
+    /// the chain, never from the payload alone.
+    fn open(&self, request: OpenRequest) -> BoxFuture<'_, Result<OpenedOnChain, ChainRefusal>>;
+
+    /// The same for a top-up of a channel that the books know.
+    fn top_up(&self, request: TopUpRequest) -> BoxFuture<'_, Result<ToppedUpOnChain, ChainRefusal>>;
+
+    /// Closes a channel with a claim that the books decided, and waits for the receipt.
+    fn close(
+        &self,
+        channel: ChannelId,
+        identity: Arc<Identity>,
+        claim: Claim,
+    ) -> BoxFuture<'_, Result<ClosedOnChain, CloseFailure>>;
+}
+
+/// A client's wish to open a channel.
+#[derive(Clone, Debug)]
+pub struct OpenRequest {
+    /// The signed transaction, as the client sent it.
+    pub transaction: Vec<u8>,
+    /// The channel id that the client claims.
+    pub channel: ChannelId,
+    /// What the client says the channel's terms are.
+    pub terms: ClaimedTerms,
+    /// The escrow that the challenge named.
+    pub escrow: Address,
+    /// The payee that the challenge named.
+    pub payee: Address,
+    /// The token that the challenge named.
+    pub token: Address,
+    /// The operator that the challenge advertised; zero when none (rule 11).
+    pub operator: Address,
+    /// What the channel must at least hold beyond what is settled: the price of the first request.
+    pub deposit_min: Amount,
+}
+
+/// The terms as the payload states them: to be compared, never to be believed.
+#[derive(Clone, Debug)]
+pub enum ClaimedTerms {
+    /// The legacy escrow: the terms are in the transaction; the payload may repeat the signer.
+    V1 {
+        /// `authorizedSigner` of the payload, if it was sent.
+        authorized_signer: Option<Address>,
+    },
+    /// The channel reserve: a whole descriptor.
+    V2(v2::Descriptor),
+}
+
+/// A channel that the chain knows.
+#[derive(Clone, Debug)]
+pub struct OpenedOnChain {
+    /// Its terms.
+    pub identity: Identity,
+    /// What the escrow holds.
+    pub deposit: Amount,
+    /// What the escrow paid out (zero for a new channel).
+    pub settled: Amount,
+    /// Where the chain says so.
+    pub position: ChainPosition,
+    /// The open transaction.
+    pub tx_hash: B256,
+}
+
+/// A client's wish to top up a channel.
+#[derive(Clone, Debug)]
+pub struct TopUpRequest {
+    /// The signed transaction, as the client sent it.
+    pub transaction: Vec<u8>,
+    /// The channel.
+    pub channel: ChannelId,
+    /// Its terms, from the books.
+    pub identity: Arc<Identity>,
+    /// By how much the client says that it tops up.
+    pub additional_deposit: Amount,
+}
+
+/// A top-up that the chain knows.
+#[derive(Clone, Copy, Debug)]
+pub struct ToppedUpOnChain {
+    /// The new total.
+    pub deposit: Amount,
+    /// Whether it cancelled a close request.
+    pub cancels_close: bool,
+    /// Where the chain says so.
+    pub position: ChainPosition,
+    /// The transaction.
+    pub tx_hash: B256,
+}
+
+/// A close that the chain knows.
+#[derive(Clone, Copy, Debug)]
+pub struct ClosedOnChain {
+    /// What the payee got over the channel's whole life.
+    pub captured: Amount,
+    /// What the payer got back.
+    pub refunded: Amount,
+    /// Where the chain says so.
+    pub position: ChainPosition,
+    /// The transaction.
+    pub tx_hash: B256,
+}
+
+/// Why an open or a top-up did not happen, or may not have happened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ChainRefusal {
+    /// The client's transaction is not what it must be; it was not broadcast.
+    #[error("the transaction is refused: {what}")]
+    BadTransaction {
+        /// What is wrong, what was found and what is expected.
+        what: String,
+    },
+    /// The chain executed it and it failed.
+    #[error("transaction {tx_hash:#x} reverted")]
+    Reverted {
+        /// The transaction.
+        tx_hash: B256,
+    },
+    /// No RPC endpoint answered; nothing was broadcast. Not a "no": try again.
+    #[error("the chain cannot be reached: {what}")]
+    Unavailable {
+        /// What failed.
+        what: String,
+    },
+    /// It was broadcast, and no receipt came in time: it may still happen (rule 10).
+    #[error("transaction {tx_hash:#x} was broadcast, its receipt is not known yet")]
+    Unknown {
+        /// The transaction.
+        tx_hash: B256,
+    },
+}
+
+/// Why a close did not happen, or may not have happened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CloseFailure {
+    /// It was surely not broadcast.
+    #[error("the close was not sent: {what}")]
+    NotSent {
+        /// Why.
+        what: String,
+    },
+    /// The chain executed it and it failed: nothing was paid.
+    #[error("close transaction {tx_hash:#x} reverted")]
+    Reverted {
+        /// The transaction.
+        tx_hash: B256,
+    },
+    /// It was broadcast, and no receipt came in time: it may still happen (rule 10).
+    #[error("close transaction {tx_hash:#x} was broadcast, its receipt is not known yet")]
+    Unknown {
+        /// The transaction.
+        tx_hash: B256,
+    },
+}

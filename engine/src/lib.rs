@@ -1,0 +1,1 @@
+//! Verifies vouchers in batches, keeps the books, and answers only what is on disk.
