@@ -17,3 +17,4 @@
 extern crate alloc;
 
 pub mod units;
+pub mod voucher;
