@@ -8,7 +8,10 @@
 //! The money rules (see `docs/design.md`) are stated once, in [`State::check`], and searched for
 //! counterexamples by the property tests beside this module.
 
+mod accept;
 mod apply;
+mod chain_facts;
+mod close;
 mod command;
 mod event;
 mod evolve;
@@ -17,15 +20,18 @@ mod invariant;
 mod kept;
 mod outcome;
 mod rejection;
+mod spend;
 mod state;
 
-pub use apply::{apply, open};
+pub use apply::{apply, decide, open};
 pub use command::{CloseReason, Command, Policy, Spend};
 pub use event::{ChainPosition, Event};
-pub use identity::{Identity, Terms};
+pub use identity::{Advertised, Identity, Terms};
 pub use invariant::Violation;
 pub use kept::{KEPT_VOUCHERS_MAX, KeptVoucher, KeptVouchers};
-pub use outcome::{Answer, Claim, OUTCOMES_MAX, Outcome, Outcomes, RequestKey, Snapshot, Transition};
+pub use outcome::{
+    Answer, Claim, Decision, OUTCOMES_MAX, Outcome, Outcomes, RequestKey, Snapshot, Transition,
+};
 pub use rejection::Rejection;
 pub use state::{Closure, Phase, RESERVATIONS_MAX, Reservation, State};
 

@@ -87,6 +87,8 @@ pub enum Command {
     BeginClose(CloseReason),
     /// The close did not and will not happen (refused before broadcast, reverted, or expired).
     AbortClose,
+    /// Say with which voucher a `settle` may go to the chain; changes nothing.
+    PlanSettle,
     /// Say what the books hold; changes nothing.
     Read,
 }

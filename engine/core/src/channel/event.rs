@@ -1,5 +1,7 @@
 //! What became true: the records that the journal keeps.
 
+use alloc::boxed::Box;
+
 use super::identity::Identity;
 use super::outcome::RequestKey;
 use crate::units::{Amount, UnixSeconds};
@@ -20,7 +22,7 @@ pub enum Event {
     /// The channel entered the books.
     Opened {
         /// Its immutable terms.
-        identity: Identity,
+        identity: Box<Identity>,
         /// What the escrow held then.
         deposit: Amount,
         /// What the escrow had paid out then.
@@ -32,6 +34,15 @@ pub enum Event {
     },
     /// A higher voucher was taken.
     Accepted {
+        /// Its cumulative amount.
+        amount: Amount,
+        /// Its signature, in the form that the escrow takes.
+        signature: Signature,
+        /// Our time.
+        at: UnixSeconds,
+    },
+    /// A voucher that is not the highest was kept, because a close may need its very amount (v1).
+    VoucherKept {
         /// Its cumulative amount.
         amount: Amount,
         /// Its signature, in the form that the escrow takes.

@@ -1,5 +1,6 @@
 //! The immutable terms of a channel: who pays whom, in what, and who signs.
 
+use super::rejection::Rejection;
 use crate::units::{Address, ChainId, ChannelId};
 use crate::voucher::{ProtocolVersion, v1, v2};
 
@@ -24,7 +25,52 @@ pub enum Terms {
     V2(v2::Descriptor),
 }
 
+/// What a server told its clients: the terms that a channel must have to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advertised {
+    /// The chain.
+    pub chain_id: ChainId,
+    /// The escrow contract.
+    pub escrow: Address,
+    /// Who is to be paid (`recipient`).
+    pub payee: Address,
+    /// In which token (`currency`).
+    pub token: Address,
+    /// Who settles and closes for the payee (`methodDetails.operator`); zero when none was named.
+    pub operator: Address,
+}
+
 impl Identity {
+    /// Refuses a channel whose terms differ from what was advertised: such a channel pays somebody
+    /// else, in something else, or lets somebody else empty it.
+    ///
+    /// # Errors
+    ///
+    /// The first term that differs.
+    pub fn check(&self, advertised: &Advertised) -> Result<(), Rejection> {
+        if self.chain_id != advertised.chain_id {
+            return Err(Rejection::OpenMismatch { what: "the channel lives on another chain" });
+        }
+        same("escrow", self.escrow, advertised.escrow)?;
+        same("payee", self.payee(), advertised.payee)?;
+        same("token", self.token(), advertised.token)?;
+        self.check_operator(advertised.operator)
+    }
+
+    /// Refuses an operator that was not advertised (rule 11): an operator may close a v2 channel at any
+    /// time for nothing, so a payer who names his own can take all money back under a running stream.
+    /// `advertised` is zero when none was. A v1 channel has no operator: only its payee can close it.
+    ///
+    /// # Errors
+    ///
+    /// [`Rejection::TermMismatch`].
+    pub fn check_operator(&self, advertised: Address) -> Result<(), Rejection> {
+        match &self.terms {
+            Terms::V1(_) => Ok(()),
+            Terms::V2(descriptor) => same("operator", descriptor.operator, advertised),
+        }
+    }
+
     /// Which protocol the channel speaks.
     pub fn protocol(&self) -> ProtocolVersion {
         match self.terms {
@@ -80,4 +126,8 @@ impl Identity {
             Terms::V2(descriptor) => descriptor.operator,
         }
     }
+}
+
+fn same(term: &'static str, found: Address, expected: Address) -> Result<(), Rejection> {
+    if found == expected { Ok(()) } else { Err(Rejection::TermMismatch { term, found, expected }) }
 }

@@ -4,6 +4,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::event::Event;
+use super::rejection::Rejection;
 use super::state::{Phase, State};
 use crate::units::{Amount, UnixSeconds};
 use crate::voucher::{ProtocolVersion, Signature};
@@ -48,6 +49,19 @@ impl Outcomes {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Outcome> {
         self.0.iter()
     }
+
+    /// Remembers an outcome; the oldest makes room.
+    pub(super) fn push(&mut self, outcome: Outcome) {
+        while self.0.len() >= OUTCOMES_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back(outcome);
+    }
+
+    /// What a checkpoint held, oldest first; [`State::check`] counts them.
+    pub(crate) fn restore(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
+        Self(outcomes.into_iter().collect())
+    }
 }
 
 /// What the books hold, as one value: the content of receipts, event data and reports.
@@ -69,12 +83,22 @@ pub struct Snapshot {
     pub spent: Amount,
     /// What is set aside.
     pub reserved: Amount,
+    /// The amount with which a `settle` would pay something now (see [`State::settleable`]); zero
+    /// when none would.
+    pub settleable: Amount,
     /// Units delivered in all.
     pub units: u64,
     /// The pending close request.
     pub close_requested_at: Option<UnixSeconds>,
     /// When a voucher or a charge was last taken.
     pub active_at: UnixSeconds,
+}
+
+impl Snapshot {
+    /// What can still be charged or reserved: `accepted - spent - reserved`.
+    pub fn available(&self) -> Amount {
+        self.accepted.saturating_sub(self.spent).saturating_sub(self.reserved)
+    }
 }
 
 impl From<&State> for Snapshot {
@@ -88,6 +112,7 @@ impl From<&State> for Snapshot {
             accepted: state.accepted,
             spent: state.spent,
             reserved: state.reserved(),
+            settleable: state.settleable().map_or(Amount::ZERO, |kept| kept.amount),
             units: state.units,
             close_requested_at: state.close_requested_at,
             active_at: state.active_at,
@@ -107,6 +132,15 @@ pub struct Claim {
     pub signature: Option<Signature>,
 }
 
+/// What [`super::decide`] decided: the new facts and the answer, not yet applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The new facts, in order; empty when nothing changes.
+    pub events: Vec<Event>,
+    /// What to answer.
+    pub answer: Answer,
+}
+
 /// What a step means for who asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
@@ -114,8 +148,12 @@ pub enum Answer {
     Done,
     /// The request was paid before; this is how it ended, and nothing was charged again.
     Replayed(Outcome),
+    /// The voucher was taken, and that is kept; what it was to pay for was refused.
+    AcceptedOnly(Rejection),
     /// The close may go to the chain with this claim.
     Close(Claim),
+    /// A `settle` may go to the chain with this claim.
+    Settle(Claim),
 }
 
 /// A legal step: what becomes true, what to answer, and what the books hold then.

@@ -1,7 +1,7 @@
 //! Expected refusals, as values. They carry what an answer may say; whether a stranger may hear it
 //! is decided where answers are made (a refusal before cryptography reveals no amounts, rule 3).
 
-use crate::units::{Amount, UnixSeconds};
+use crate::units::{Address, Amount, ChannelId, UnixSeconds};
 
 /// Why a channel refused a step. Nothing changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,6 +9,22 @@ pub enum Rejection {
     /// The books do not know the channel.
     #[error("no such channel")]
     ChannelNotFound,
+    /// The voucher is for another channel.
+    #[error("the voucher is for channel {found}, expected {expected}")]
+    WrongChannel {
+        /// The voucher's channel.
+        found: ChannelId,
+        /// The channel that was asked.
+        expected: ChannelId,
+    },
+    /// The voucher was signed by somebody whose vouchers do not count (rule 9).
+    #[error("the voucher is signed by {found}, expected {expected}")]
+    WrongSigner {
+        /// Who signed.
+        found: Address,
+        /// The authorized signer of the channel's terms, or its payer.
+        expected: Address,
+    },
     /// The channel is over; a new one needs a new id (rule 6).
     #[error("the channel is closed; open a new one")]
     ChannelFinalized,
@@ -49,9 +65,9 @@ pub enum Rejection {
     InsufficientBalance {
         /// The price.
         cost: Amount,
-        /// What is available.
+        /// What is available to this request, its own reservation included.
         available: Amount,
-        /// The cumulative amount that a voucher must reach to pay it.
+        /// The cumulative amount that the next voucher must reach to pay it and to be taken.
         required_cumulative: Amount,
     },
     /// The same paid request is running (rule 8).
@@ -89,12 +105,25 @@ pub enum Rejection {
     /// The amount does not fit the protocol's bound, or a sum overflows it.
     #[error("the amount does not fit the protocol's bound")]
     AmountTooLarge,
+    /// The channel's terms differ from what the server advertised.
+    #[error("the channel's {term} is {found}, expected {expected}")]
+    TermMismatch {
+        /// Which term.
+        term: &'static str,
+        /// What the channel has.
+        found: Address,
+        /// What was advertised.
+        expected: Address,
+    },
     /// A channel with this id is in the books with other terms or cannot be opened with these facts.
     #[error("the facts of the open do not fit: {what}")]
     OpenMismatch {
         /// What does not fit.
         what: &'static str,
     },
+    /// No kept voucher above `settled` is covered by what was spent.
+    #[error("no kept voucher between the settled and the spent amount")]
+    NothingToSettle,
     /// The step needs a close on its way, and there is none.
     #[error("no close is on its way")]
     NotClosing,

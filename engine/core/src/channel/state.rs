@@ -3,10 +3,10 @@
 use alloc::vec::Vec;
 
 use super::event::ChainPosition;
-use super::kept::KeptVouchers;
+use super::kept::{KeptVoucher, KeptVouchers};
 use super::outcome::{Outcomes, RequestKey};
-use crate::units::{Amount, UnixSeconds};
-use crate::voucher::ProtocolVersion;
+use crate::units::{Address, Amount, ChannelId, UnixSeconds};
+use crate::voucher::{Protocol, ProtocolVersion, V1, V2};
 
 /// The most reservations (running requests and streams) that one channel may hold at once.
 pub const RESERVATIONS_MAX: usize = 64;
@@ -17,6 +17,10 @@ pub const RESERVATIONS_MAX: usize = 64;
 /// of all `spent + reserved <= accepted <= deposit` while the channel is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
+    /// Whose books these are; a voucher for another channel is refused whoever brings it.
+    pub channel_id: ChannelId,
+    /// The only address whose vouchers count, from the terms that hash to the channel id (rule 9).
+    pub signer: Address,
     /// The protocol of the escrow; fixes the amount bound and what a close can capture.
     pub protocol: ProtocolVersion,
     /// How many events made this state: the per-channel sequence number of the journal.
@@ -88,10 +92,16 @@ pub struct Reservation {
 }
 
 impl State {
-    /// The sum of everything set aside.
+    /// The largest amount that the channel's escrow can hold.
+    pub const fn amount_max(&self) -> Amount {
+        amount_max(self.protocol)
+    }
+
+    /// The sum of everything set aside. A sum that overflows stays at the top, where
+    /// [`State::check`] finds it.
     pub fn reserved(&self) -> Amount {
-        let sum = self.reservations.iter().map(|reservation| reservation.amount.get()).sum();
-        Amount::new(sum)
+        let amounts = self.reservations.iter().map(|reservation| reservation.amount.get());
+        Amount::new(amounts.fold(0, u128::saturating_add))
     }
 
     /// What can still be charged or reserved: `accepted - spent - reserved`.
@@ -102,5 +112,47 @@ impl State {
     /// What a close captures: `max(spent, settled)` (rule 2).
     pub fn capture(&self) -> Amount {
         self.spent.max(self.settled)
+    }
+
+    /// True when more was settled than was charged here: somebody else settled, or the books are
+    /// older than the chain (rule 2).
+    pub fn settled_above_spent(&self) -> bool {
+        self.settled > self.spent
+    }
+
+    /// True for a voucher that a settlement has shown to everybody (rule 4). Before the first
+    /// settlement no voucher is public, not even one of zero.
+    pub fn is_public(&self, amount: Amount) -> bool {
+        !self.settled.is_zero() && amount <= self.settled
+    }
+
+    /// The voucher with which a `settle` may go to the chain now. A `settle` pays a voucher's whole
+    /// amount, so only one that is not above `spent` is honest (rule 2), and only one above
+    /// `settled` pays anything.
+    pub fn settleable(&self) -> Option<&KeptVoucher> {
+        match self.phase {
+            Phase::Open => self.kept.highest_within(self.spent).filter(|kept| kept.amount > self.settled),
+            Phase::Closing { .. } | Phase::Closed(_) => None,
+        }
+    }
+
+    /// The running request with this key.
+    pub fn reservation(&self, key: &RequestKey) -> Option<&Reservation> {
+        self.reservations.iter().find(|reservation| reservation.key == *key)
+    }
+}
+
+impl Reservation {
+    /// Whether anything was delivered on it, so that its end is an outcome and not a retry.
+    pub(super) fn has_delivered(&self) -> bool {
+        !self.captured.is_zero() || self.units > 0
+    }
+}
+
+/// The largest amount that an escrow of this protocol can hold.
+pub(super) const fn amount_max(protocol: ProtocolVersion) -> Amount {
+    match protocol {
+        ProtocolVersion::V1 => V1::AMOUNT_MAX,
+        ProtocolVersion::V2 => V2::AMOUNT_MAX,
     }
 }
