@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Prepares this machine for building and testing Farebox. Safe to run at any time: when everything is there,
+# it says so in one line and changes nothing.
+#
+#   scripts/setup.sh
+#
+# Checks: cargo, node and npm, a C++ compiler and libclang. Installs: the npm packages of package-lock.json
+# into node_modules, and (only as root, only when missing) clang and libclang from the distribution.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly NODE_MAJOR_MIN=20
+missing=()
+
+say() { printf 'setup: %s\n' "$*"; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+have_libclang() {
+  [ -n "${LIBCLANG_PATH:-}" ] && return 0
+  ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' && return 0
+  compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null && return 0
+  compgen -G '/usr/lib*/libclang*.so*' >/dev/null
+}
+
+have_cxx() { have c++ || have clang++ || have g++; }
+
+check_rust() {
+  have cargo || missing+=("cargo: install Rust with https://rustup.rs")
+}
+
+check_node() {
+  if ! have node || ! have npm; then
+    missing+=("node and npm: install Node.js $NODE_MAJOR_MIN or newer, https://nodejs.org")
+    return
+  fi
+  local version
+  version="$(node --version)"
+  local major="${version#v}"
+  major="${major%%.*}"
+  if [ "$major" -lt "$NODE_MAJOR_MIN" ]; then
+    missing+=("node $NODE_MAJOR_MIN or newer: found $version")
+  fi
+}
+
+check_cxx() {
+  if have_cxx && have_libclang; then return; fi
+  if [ "$(id -u)" = 0 ] && have apt-get; then
+    say "installing clang and libclang-dev with apt-get: RocksDB is C++, and its bindings are made with libclang"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends clang libclang-dev >/dev/null
+    if have_cxx && have_libclang; then return; fi
+  fi
+  missing+=("a C++ compiler and libclang, for RocksDB: apt-get install clang libclang-dev (or your system's packages)")
+}
+
+check_npm_packages() {
+  have npm || return 0
+  # npm writes this file last; it is as new as the last complete installation.
+  local installed=node_modules/.package-lock.json
+  if [ -f "$installed" ] && [ ! package-lock.json -nt "$installed" ]; then return; fi
+  say "installing npm packages: a local Tempo chain (anvil), forge, the Solidity compiler, and real clients for tests"
+  npm ci --no-audit --no-fund --loglevel=error
+  touch "$installed"
+}
+
+check_rust
+check_node
+check_cxx
+if [ "${#missing[@]}" -eq 0 ]; then check_npm_packages; fi
+
+if [ "${#missing[@]}" -ne 0 ]; then
+  for what in "${missing[@]}"; do say "missing: $what" >&2; done
+  exit 1
+fi
+say "ready"
