@@ -16,5 +16,8 @@
 
 extern crate alloc;
 
+pub mod challenge;
+pub mod channel;
+pub mod journal;
 pub mod units;
 pub mod voucher;

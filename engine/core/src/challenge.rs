@@ -1,0 +1,55 @@
+//! The words of HTTP 402: challenge, credential, receipt, problem, and the events of a paid stream.
+//!
+//! Text in, types out, and back: the `Payment` scheme of draft-httpauth-payment-00 with the method
+//! `tempo` and the intent `session` of draft-tempo-session-00. `engine::http` calls it for every
+//! request, clients and tests use the same parsers from the other side.
+//!
+//! It never decides about money: whether a voucher is wanted is [`crate::channel`]'s matter, whether a
+//! signature holds is [`crate::voucher`]'s. It never echoes a signature, a transaction or a key: errors
+//! say where a credential is wrong, what kind of thing was found there and what is expected.
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`request`] | what a challenge asks: price, token, payee, escrow |
+//! | [`issued`] | a challenge: its id bound by HMAC, its header, its echo |
+//! | [`key`] | the secret that binds ids |
+//! | [`credential`] | what a client answers: open, top-up, voucher, close |
+//! | [`receipt`] | what a server says after a payment |
+//! | [`event`] | the two events that a metered stream adds |
+//! | [`problem`] | every problem type of the two drafts |
+//! | [`rfc3339`] | times as text |
+
+mod auth_params;
+mod base64url;
+pub mod credential;
+pub mod event;
+mod fields;
+pub mod issued;
+pub mod key;
+pub mod problem;
+pub mod receipt;
+pub mod request;
+pub mod rfc3339;
+
+pub use credential::{Credential, CredentialError, Payload};
+pub use event::NeedVoucher;
+pub use fields::FieldError;
+pub use issued::{Challenge, Echo, EchoError, Realm};
+pub use key::{ChallengeKey, ChallengeKeys};
+pub use problem::{Problem, ProblemType};
+pub use receipt::Receipt;
+pub use request::{MethodDetails, Request};
+
+/// The payment method that all challenges here name.
+pub const METHOD: &str = "tempo";
+/// The payment intent that all challenges here name.
+pub const INTENT: &str = "session";
+/// The authentication scheme.
+pub const SCHEME: &str = "Payment";
+
+/// The longest credential that is taken, in characters of base64url. The draft asks for 4 KB at least; an
+/// `open` with a sponsored transaction and a WebAuthn signature needs about 8 KB.
+pub const CREDENTIAL_CHARS_MAX: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;
