@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`ecdsa`] | a signature that is in range and low-s, by construction |
 //! | [`verify`] | jobs in, outcomes out: the door behind which the work is done |
-//! | [`recover`] | the public key that made a signature |
+//! | [`mod@recover`] | the public key that made a signature |
 //! | [`keccak`] | Keccak-256 |
 //!
 //! # What stands behind the door
