@@ -1,0 +1,112 @@
+//! Where the books live when the power goes: frames, images of channels, and how far each of them goes.
+//!
+//! The pipeline's committer appends frames, its checkpointer stores images, recovery reads both back, and
+//! tools read beside a running server. A ledger stores bytes and answers for their durability; it knows
+//! no rule about money.
+//!
+//! # The contract that every ledger keeps (one conformance suite checks it)
+//!
+//! 1. **Append is durable.** When [`Ledger::append`] returns `Ok`, the frame survives a crash of the
+//!    process and of the machine. When it returns an error, the frame may or may not be there; the caller
+//!    must not append again.
+//! 2. **Frames are a sequence.** They are numbered without gaps; `append` takes only the next number.
+//! 3. **One writer.** Opening for writing raises the epoch durably; a writer with an older epoch is
+//!    refused with [`LedgerError::Fenced`] from then on, so two servers can never both acknowledge.
+//! 4. **Images never lead.** The caller stores an image of a channel only after every frame in it was
+//!    appended. The mark moves only when all images of the checkpoint are durable, so an image may be newer
+//!    than the mark (replay skips what it holds), never older.
+//! 5. **Damage is told, not repaired.** What cannot be read is [`LedgerError::Corrupt`], never skipped. The
+//!    one exception is a torn last frame: see [`recover`].
+
+mod error;
+pub mod memory;
+pub mod recover;
+#[cfg(feature = "rocksdb")]
+pub mod rocksdb;
+
+use std::sync::Arc;
+
+use farebox_core::channel::{Identity, State};
+use farebox_core::journal::Head;
+use farebox_core::units::ChannelId;
+
+pub use error::LedgerError;
+pub use memory::{MemoryLedger, MemoryStore};
+pub use recover::{Books, recover};
+#[cfg(feature = "rocksdb")]
+pub use rocksdb::{RocksLedger, RocksView};
+
+/// The most frames that one call of [`LedgerRead::frames_after`] is asked for.
+pub const FRAMES_PAGE_MAX: usize = 256;
+/// The most channels that one call of [`LedgerRead::channels`] is asked for.
+pub const CHANNELS_PAGE_MAX: usize = 1_024;
+
+/// A channel as a checkpoint holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredChannel {
+    /// Its id.
+    pub channel: ChannelId,
+    /// Its immutable terms.
+    pub identity: Arc<Identity>,
+    /// Its books, as of `state.sequence`.
+    pub state: State,
+}
+
+/// What a ledger says about itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The newest writer's epoch; zero before the first.
+    pub epoch: u64,
+    /// How far the images go: every event in frames up to this one is in them, and replay starts behind
+    /// it. [`Head::GENESIS`] before the first checkpoint.
+    pub mark: Head,
+    /// The last frame that is stored, damaged or not; zero when there is none.
+    pub last_frame: u64,
+}
+
+/// A stored frame, as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredFrame {
+    /// Its number, from the key under which it is stored.
+    pub sequence: u64,
+    /// Its bytes, perhaps damaged.
+    pub bytes: Vec<u8>,
+}
+
+/// Reading a ledger: all that a tool beside a running server gets.
+pub trait LedgerRead: Send + Sync + 'static {
+    /// Epoch, mark and last frame.
+    fn standing(&self) -> Result<Standing, LedgerError>;
+
+    /// The image of one channel, as of the last checkpoint that held it.
+    fn load(&self, channel: ChannelId) -> Result<Option<StoredChannel>, LedgerError>;
+
+    /// Images by rising channel id, from the one behind `after`, at most `max`. Fewer means the end.
+    fn channels(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<StoredChannel>, LedgerError>;
+
+    /// Frames by rising number, from the one behind `sequence`, at most `max`. Fewer means the end.
+    fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError>;
+}
+
+/// Writing a ledger. One thread appends, another may checkpoint at the same time.
+pub trait Ledger: LedgerRead {
+    /// The epoch that this writer got when it opened the ledger; its frames carry it.
+    fn epoch(&self) -> u64;
+
+    /// Stores a frame; it is durable when this returns.
+    fn append(&self, frame: &[u8], sequence: u64) -> Result<(), LedgerError>;
+
+    /// Stores images. They need not be durable before [`Ledger::set_mark`] returns.
+    fn store_images(&self, channels: &[StoredChannel]) -> Result<(), LedgerError>;
+
+    /// Moves the mark, after all images that were stored before are durable. It is durable when this
+    /// returns. Stopped before that, the old mark stands and the newer images do no harm.
+    fn set_mark(&self, mark: &Head) -> Result<(), LedgerError>;
+
+    /// Deletes frames up to and with `sequence`, never beyond the mark. Where the journal is the
+    /// accounting, nobody calls this.
+    fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError>;
+
+    /// Deletes the frames behind `sequence`: a torn tail that recovery found.
+    fn cut_tail(&self, sequence: u64) -> Result<(), LedgerError>;
+}

@@ -1,0 +1,198 @@
+//! The durable ledger: one RocksDB, used as a log with an index.
+//!
+//! # Format (store version 1)
+//!
+//! | column family | key | value |
+//! |---|---|---|
+//! | `journal` | frame number, 8 bytes big endian | the frame, see `farebox_core::journal` |
+//! | `balances` | channel id, 32 bytes | `encode_state` of its books, as of a checkpoint |
+//! | `channels` | channel id, 32 bytes | `encode_identity` of its terms |
+//! | `meta` | `store_version`, `epoch`, `mark` | see [`meta`](self::meta) |
+//!
+//! Beside RocksDB's files lies `farebox.pid`, the process that writes; it only serves the message of
+//! [`LedgerError::Locked`]. RocksDB's own `LOCK` keeps a second writer out.
+//!
+//! # Durability invariant
+//!
+//! [`Ledger::append`] is one put and one synced write: when it returns, RocksDB has called `fdatasync` on
+//! its write-ahead log. Images go into the log unsynced. Before the mark moves, their column families are
+//! flushed to table files, and only then the mark is written, synced: a mark is never newer than the
+//! images that it promises, whatever part of the log survives.
+//!
+//! # Recovery
+//!
+//! RocksDB replays its log and **skips** records that are damaged, instead of stopping at the first one
+//! (which would silently forget acknowledged frames behind it) or refusing (which would refuse an honest
+//! torn write). Which frames are then missing is for the frames' own chain to judge: see
+//! [`recover`](super::recover). Store version and epoch are flushed to a table file when the ledger is
+//! opened, so no damage of the log touches them.
+//!
+//! # What it assumes of the disk
+//!
+//! `fdatasync` means it. Damage shows in RocksDB's checksums or in a frame's own. Damage of the very last
+//! frame after its sync cannot be told from a torn write, and costs that frame.
+
+mod columns;
+mod failure;
+pub(super) mod meta;
+mod open;
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use farebox_core::journal::{Head, encode_identity, encode_state};
+use farebox_core::units::ChannelId;
+use rocksdb::{WriteBatch, WriteOptions};
+
+use self::columns::{BALANCES, CHANNELS, Columns, JOURNAL, META};
+use self::failure::failed;
+use super::{Ledger, LedgerError, LedgerRead, Standing, StoredChannel, StoredFrame};
+
+/// Images in one write. Larger ones would keep frames waiting behind them.
+const IMAGES_WRITE_MAX: usize = 256;
+
+/// The one writer of a RocksDB ledger.
+#[derive(Debug)]
+pub struct RocksLedger {
+    columns: Columns,
+    epoch: u64,
+    last_frame: AtomicU64,
+}
+
+/// A ledger as it was when this view was opened, beside a running writer or without one.
+#[derive(Debug)]
+pub struct RocksView {
+    columns: Columns,
+}
+
+impl RocksLedger {
+    /// Opens the ledger in the folder `path` for writing, and makes it when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::Locked`] when another process writes to it, [`LedgerError::UnknownVersion`] when
+    /// another version of this program made it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
+        let (columns, epoch) = open::for_writing(path.as_ref())?;
+        let last_frame = columns.last_frame()?.max(columns.mark()?.sequence);
+        Ok(Self { columns, epoch, last_frame: AtomicU64::new(last_frame) })
+    }
+
+    /// Opens the ledger in the folder `path` for reading only. A running writer is not disturbed, and what
+    /// it writes later is not seen.
+    ///
+    /// # Errors
+    ///
+    /// [`LedgerError::NotFound`] when there is none, [`LedgerError::UnknownVersion`] when another version
+    /// of this program made it.
+    pub fn open_read_only(path: impl AsRef<Path>) -> Result<RocksView, LedgerError> {
+        Ok(RocksView { columns: open::for_reading(path.as_ref())? })
+    }
+
+    fn write(&self, action: &'static str, batch: WriteBatch, sync: bool) -> Result<(), LedgerError> {
+        let mut options = WriteOptions::default();
+        options.set_sync(sync);
+        self.columns.db.write_opt(batch, &options).map_err(|error| failed(action, error))
+    }
+
+    fn flush(&self, names: &[&'static str]) -> Result<(), LedgerError> {
+        for name in names {
+            let column = self.columns.column(name)?;
+            self.columns.db.flush_cf(column).map_err(|error| failed("flush images", error))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes frames `from..until`.
+    fn delete_frames(&self, from: u64, until: u64) -> Result<(), LedgerError> {
+        let mut batch = WriteBatch::default();
+        batch.delete_range_cf(self.columns.column(JOURNAL)?, from.to_be_bytes(), until.to_be_bytes());
+        self.write("delete frames", batch, true)
+    }
+}
+
+impl Ledger for RocksLedger {
+    fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    fn append(&self, frame: &[u8], sequence: u64) -> Result<(), LedgerError> {
+        let expected = self.last_frame.load(Ordering::SeqCst) + 1;
+        if sequence != expected {
+            return Err(LedgerError::OutOfOrder { found: sequence, expected });
+        }
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.columns.column(JOURNAL)?, sequence.to_be_bytes(), frame);
+        self.write("append a frame", batch, true)?;
+        self.last_frame.store(sequence, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn store_images(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
+        let (balances, identities) = (self.columns.column(BALANCES)?, self.columns.column(CHANNELS)?);
+        let mut bytes = Vec::new();
+        for part in channels.chunks(IMAGES_WRITE_MAX) {
+            let mut batch = WriteBatch::default();
+            for stored in part {
+                bytes.clear();
+                encode_state(&mut bytes, &stored.state);
+                batch.put_cf(balances, stored.channel.0, &bytes);
+                bytes.clear();
+                encode_identity(&mut bytes, &stored.identity);
+                batch.put_cf(identities, stored.channel.0, &bytes);
+            }
+            self.write("store images", batch, false)?;
+        }
+        Ok(())
+    }
+
+    fn set_mark(&self, mark: &Head) -> Result<(), LedgerError> {
+        self.flush(&[CHANNELS, BALANCES])?;
+        let mut batch = WriteBatch::default();
+        batch.put_cf(self.columns.column(META)?, meta::MARK, meta::encode_mark(mark));
+        self.write("move the checkpoint's mark", batch, true)
+    }
+
+    fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError> {
+        let through = sequence.min(self.columns.mark()?.sequence);
+        // A mark that is lost with a damaged log must not be one whose frames are gone.
+        self.flush(&[META])?;
+        self.delete_frames(0, through + 1)
+    }
+
+    fn cut_tail(&self, sequence: u64) -> Result<(), LedgerError> {
+        self.delete_frames(sequence + 1, u64::MAX)?;
+        self.last_frame.store(sequence, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Reading is the same with and without the right to write.
+macro_rules! read_from_columns {
+    ($ledger:ty) => {
+        impl LedgerRead for $ledger {
+            fn standing(&self) -> Result<Standing, LedgerError> {
+                self.columns.standing()
+            }
+
+            fn load(&self, channel: ChannelId) -> Result<Option<StoredChannel>, LedgerError> {
+                self.columns.load(channel)
+            }
+
+            fn channels(
+                &self,
+                after: Option<ChannelId>,
+                max: usize,
+            ) -> Result<Vec<StoredChannel>, LedgerError> {
+                self.columns.channels(after, max)
+            }
+
+            fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {
+                self.columns.frames_after(sequence, max)
+            }
+        }
+    };
+}
+
+read_from_columns!(RocksLedger);
+read_from_columns!(RocksView);

@@ -1,0 +1,27 @@
+//! RocksDB's failures, in our words.
+
+use rocksdb::{Error, ErrorKind};
+
+use crate::ledger::LedgerError;
+
+/// What the operating system says when nothing is left (`ENOSPC`, `EDQUOT`).
+const DISK_FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
+/// A failure while `action` was being done.
+pub(super) fn failed(action: &'static str, error: Error) -> LedgerError {
+    let kind = error.kind();
+    let cause = error.into_string();
+    if DISK_FULL.iter().any(|text| cause.contains(text)) {
+        return LedgerError::DiskFull { action, cause: cause.into() };
+    }
+    match kind {
+        ErrorKind::Corruption => LedgerError::Corrupt { what: cause.into() },
+        _ => LedgerError::Io { action, cause: cause.into() },
+    }
+}
+
+/// Whether the lock file is held, by this or by another process.
+pub(super) fn is_locked(error: &Error) -> bool {
+    let text: &str = error.as_ref();
+    error.kind() == ErrorKind::IOError && (text.contains("While lock file") || text.contains("lock hold by"))
+}

@@ -1,0 +1,208 @@
+//! One thread that makes batches durable and only then lets their answers out.
+//!
+//! It takes what all shards have ready, writes it as one frame with one sync, answers, and looks again.
+//! While it syncs, the shards prepare what comes next: the slower the disk, the larger the frames. A
+//! single batch is written at once.
+
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::Instant;
+
+use farebox_core::journal::{FrameBuilder, Head, Link};
+
+use super::checkpointer::Job;
+use super::message::{Batch, ToCommitter};
+use super::report;
+use super::shard::Control;
+use super::shared::Shared;
+use super::threads::Intakes;
+use super::{Config, EngineError};
+use crate::ledger::{Ledger, StoredChannel};
+
+/// The committer's parts.
+pub(super) struct Committer {
+    pub(super) config: Arc<Config>,
+    pub(super) queue: Receiver<ToCommitter>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) controls: Vec<Arc<Control>>,
+    /// Only to wake shards that sleep: the committer must not keep their queues open.
+    pub(super) intakes: Weak<Intakes>,
+    pub(super) checkpointer: SyncSender<Job>,
+    pub(super) frame: FrameBuilder,
+    /// The end of the journal.
+    pub(super) head: Head,
+    pub(super) checkpoint: Checkpoint,
+    /// Shards that ended in good order.
+    pub(super) shards_done: usize,
+}
+
+/// The checkpoint under way, and the last one.
+#[derive(Debug, Default)]
+pub(super) struct Checkpoint {
+    /// Numbers the checkpoints of this process.
+    pub(super) generation: u64,
+    /// The frame that the newest one covers.
+    pub(super) covers: u64,
+    /// The one under way: its mark, and how many shards still give images.
+    pub(super) under_way: Option<(Head, usize)>,
+}
+
+/// What was taken from the queue at once.
+#[derive(Default)]
+struct Round {
+    batches: Vec<Batch>,
+    images: Vec<(Vec<StoredChannel>, bool)>,
+    record_bytes: usize,
+}
+
+/// Another thread ended, and said why.
+struct Ended;
+
+impl Committer {
+    /// Commits until all shards are done, or something fails.
+    pub(super) fn run(&mut self) {
+        while let Ok(first) = self.queue.recv() {
+            let round = self.gather(first);
+            if self.shared.is_poisoned() {
+                return;
+            }
+            if let Err(error) = self.commit(&round.batches) {
+                self.shared.poison(&error.to_string());
+                return;
+            }
+            if self.shared.is_poisoned() {
+                return;
+            }
+            self.release(round.batches);
+            if self.pass_images(round.images).is_err() {
+                return;
+            }
+            if self.shards_done == self.controls.len() {
+                self.finish();
+                return;
+            }
+            self.begin_checkpoint();
+        }
+    }
+
+    /// Takes what is ready, up to a full frame.
+    fn gather(&mut self, first: ToCommitter) -> Round {
+        let mut round = Round::default();
+        self.take(first, &mut round);
+        while round.record_bytes < self.config.frame_bytes_max {
+            match self.queue.try_recv() {
+                Ok(message) => self.take(message, &mut round),
+                Err(_) => break,
+            }
+        }
+        round
+    }
+
+    fn take(&mut self, message: ToCommitter, round: &mut Round) {
+        match message {
+            ToCommitter::Batch(batch) => {
+                round.record_bytes += batch.records.len();
+                round.batches.push(batch);
+            }
+            ToCommitter::Images { generation, channels, last } => {
+                let is_last = last && generation == self.checkpoint.generation;
+                round.images.push((channels, is_last));
+            }
+            ToCommitter::Done(channels) => {
+                self.shards_done += 1;
+                round.images.push((channels, false));
+            }
+            ToCommitter::Wake => {}
+        }
+    }
+
+    /// Writes the records as one frame. Without any there is nothing to write, unless the cursor is far
+    /// ahead of the journal.
+    fn commit(&mut self, batches: &[Batch]) -> Result<(), EngineError> {
+        let records_count: u32 = batches.iter().map(|batch| batch.records_count).sum();
+        if records_count == 0 && !self.shared.cursor.is_overdue() {
+            return Ok(());
+        }
+        let cursor = self.shared.cursor.pending();
+        for batch in batches {
+            self.frame.append(&batch.records).expect("Config::check bounds batches and frames");
+        }
+        let (epoch, sequence) = (self.ledger.epoch(), self.head.sequence + 1);
+        let bytes = self.frame.finish(epoch, sequence, self.head.link, cursor);
+        let began = Instant::now();
+        self.ledger.append(bytes, sequence)?;
+        report::frame(began.elapsed(), records_count, bytes.len());
+        let link = Link::to(bytes);
+        self.head = Head { epoch, sequence, link, cursor: cursor.or(self.head.cursor) };
+        if let Some(cursor) = cursor {
+            self.shared.cursor.journaled(cursor);
+        }
+        Ok(())
+    }
+
+    /// Everything in these batches is durable: lets the answers out and tells who waits for a change.
+    fn release(&self, batches: Vec<Batch>) {
+        for batch in batches {
+            for answer in batch.answers {
+                answer.release();
+            }
+            self.shared.waiters.notify(&batch.changed);
+            if self.shared.changes.receiver_count() > 0 {
+                for channel in batch.changed {
+                    // The last receiver may have left just now.
+                    drop(self.shared.changes.send(channel));
+                }
+            }
+        }
+    }
+
+    /// Hands images on, now that every frame in them is appended.
+    fn pass_images(&mut self, images: Vec<(Vec<StoredChannel>, bool)>) -> Result<(), Ended> {
+        for (channels, is_last) in images {
+            self.tell_checkpointer(Job::Images(channels))?;
+            let Some((_, shards_left)) = &mut self.checkpoint.under_way else { continue };
+            *shards_left -= usize::from(is_last);
+            if *shards_left == 0
+                && let Some((mark, _)) = self.checkpoint.under_way.take()
+            {
+                let generation = self.checkpoint.generation;
+                self.tell_checkpointer(Job::Mark { mark, generation })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the shards for images when enough frames were written since the last time.
+    fn begin_checkpoint(&mut self) {
+        let since = self.head.sequence - self.checkpoint.covers;
+        if since < self.config.checkpoint_frames || self.checkpoint.under_way.is_some() {
+            return;
+        }
+        let mark = self.head;
+        self.checkpoint.covers = mark.sequence;
+        self.checkpoint.generation += 1;
+        self.checkpoint.under_way = Some((mark, self.controls.len()));
+        for control in &self.controls {
+            control.generation.store(self.checkpoint.generation, Ordering::SeqCst);
+        }
+        // Without handles the queues are closed, and no shard sleeps.
+        if let Some(intakes) = self.intakes.upgrade() {
+            intakes.wake();
+        }
+    }
+
+    /// All shards are done and gave their last images: the mark moves to the end of the journal.
+    fn finish(&mut self) {
+        let mark = Head { cursor: self.shared.cursor.get(), ..self.head };
+        let generation = self.checkpoint.generation + 1;
+        // When the checkpointer is gone, it has said why.
+        drop(self.tell_checkpointer(Job::Mark { mark, generation }));
+    }
+
+    fn tell_checkpointer(&self, job: Job) -> Result<(), Ended> {
+        self.checkpointer.send(job).map_err(|_| Ended)
+    }
+}

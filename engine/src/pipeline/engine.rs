@@ -1,0 +1,243 @@
+//! The handle that a service holds: requests in, durable answers out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox_core::channel::{ChainPosition, Identity, Phase, Rejection, Snapshot, Spend};
+use farebox_core::journal::Cursor;
+use farebox_core::units::{Amount, ChannelId};
+use farebox_core::voucher::AnySignedVoucher;
+use tokio::sync::{broadcast, oneshot};
+
+use super::message::{Change, ReplyTo, Request};
+use super::shared::{Shared, shard_of};
+use super::threads::{self, Threads};
+use super::{Channel, Config, EngineError, Health, Refusal, Step, Verdict, Waited};
+use crate::clock::Clock;
+use crate::ledger::{CHANNELS_PAGE_MAX, Ledger};
+
+/// Keeps the books of all channels: verifies vouchers, applies the rules, answers what is on disk.
+///
+/// Clones share one engine. When the last one is dropped, the threads finish what is queued, write a
+/// checkpoint and end; [`Engine::shutdown`] does the same and waits for it.
+///
+/// A future of this type may be dropped at any time: the request is then done or not done, and a retry
+/// with the same request key finds out.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+/// What the clones share. The threads hold none of it, so that dropping the last handle ends them.
+struct Inner {
+    shared: Arc<Shared>,
+    threads: Threads,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("health", &self.health()).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Recovers the books from the ledger, ends requests that a former process left running, and starts
+    /// the threads. It blocks while it reads.
+    pub fn start(config: Config, ledger: impl Ledger, clock: impl Clock) -> Result<Self, EngineError> {
+        config.check()?;
+        let (shared, threads) = threads::start(config, Arc::new(ledger), Arc::new(clock))?;
+        Ok(Self { inner: Arc::new(Inner { shared, threads }) })
+    }
+
+    /// Enters a channel that the chain knows. A channel that the books know already is answered with what
+    /// they hold; nothing is reset (rule 6).
+    pub async fn open(
+        &self,
+        identity: Identity,
+        deposit: Amount,
+        settled: Amount,
+        position: ChainPosition,
+    ) -> Result<Verdict, EngineError> {
+        let channel = identity.channel_id();
+        let change = Change::Open { identity: Arc::new(identity), deposit, settled, position };
+        self.verdict(channel, change).await
+    }
+
+    /// Verifies a voucher against the signer that the books know, takes it, and pays for a request in the
+    /// same step.
+    pub async fn submit(
+        &self,
+        channel: ChannelId,
+        voucher: AnySignedVoucher,
+        then: Spend,
+    ) -> Result<Verdict, EngineError> {
+        if let Some(refusal) = other_channel(channel, &voucher) {
+            return Ok(Verdict::Rejected(refusal));
+        }
+        self.verdict(channel, Change::Submit { voucher, then }).await
+    }
+
+    /// Does a step that needs no signature.
+    pub async fn apply(&self, channel: ChannelId, step: Step) -> Result<Verdict, EngineError> {
+        self.verdict(channel, Change::Step(step)).await
+    }
+
+    /// Begins the close that a client asks for: verifies its voucher and fixes what is claimed.
+    pub async fn begin_close(
+        &self,
+        channel: ChannelId,
+        voucher: AnySignedVoucher,
+    ) -> Result<Verdict, EngineError> {
+        if let Some(refusal) = other_channel(channel, &voucher) {
+            return Ok(Verdict::Rejected(refusal));
+        }
+        self.verdict(channel, Change::Close { voucher }).await
+    }
+
+    /// What the books hold of one channel.
+    pub async fn read(&self, channel: ChannelId) -> Result<Option<Channel>, EngineError> {
+        self.ask(self.shard_of(channel), false, |reply| Request::Read { channel, reply }).await
+    }
+
+    /// The terms of a channel.
+    pub async fn identity(&self, channel: ChannelId) -> Result<Option<Arc<Identity>>, EngineError> {
+        Ok(self.read(channel).await?.map(|found| found.identity))
+    }
+
+    /// Channels by rising id, from the one behind `after`, at most `max` (and at most 1,024). Fewer means
+    /// the end. Each is durable; they are not all from one instant.
+    pub async fn channels_page(
+        &self,
+        after: Option<ChannelId>,
+        max: usize,
+    ) -> Result<Vec<Channel>, EngineError> {
+        let max = max.min(CHANNELS_PAGE_MAX);
+        let mut page = Vec::new();
+        for shard in 0..self.inner.threads.shard_count() {
+            page.extend(self.ask(shard, false, |reply| Request::List { after, max, reply }).await?);
+        }
+        page.sort_unstable_by_key(|channel| channel.id);
+        page.truncate(max);
+        Ok(page)
+    }
+
+    /// All channels, closed ones too, by rising id. For reports: a server with many channels reads
+    /// [`Engine::channels_page`].
+    pub async fn channels(&self) -> Result<Vec<Channel>, EngineError> {
+        let mut all: Vec<Channel> = Vec::new();
+        loop {
+            let page = self.channels_page(all.last().map(|channel| channel.id), CHANNELS_PAGE_MAX).await?;
+            let is_last = page.len() < CHANNELS_PAGE_MAX;
+            all.extend(page);
+            if is_last {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// The ids of channels that changed, each after the change is durable. A receiver that lags more than
+    /// `changes_max` behind is told how many it missed, and reads what it needs.
+    pub fn subscribe(&self) -> broadcast::Receiver<ChannelId> {
+        self.inner.shared.changes.subscribe()
+    }
+
+    /// Waits until a voucher above `accepted_above` is durable, the channel stops taking vouchers, or
+    /// `timeout` is over. A stream that ran out of money waits here. Needs tokio's timer.
+    pub async fn wait_above(
+        &self,
+        channel: ChannelId,
+        accepted_above: Amount,
+        timeout: Duration,
+    ) -> Result<Waited, EngineError> {
+        let deadline = tokio::time::Instant::now() + timeout;
+        let waiter = self.inner.shared.waiters.register(channel);
+        let mut health = self.inner.shared.subscribe_health();
+        loop {
+            // Armed before the books are read, so that a change in between wakes us.
+            let changed = waiter.changed();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            let Some(found) = self.read(channel).await? else { return Ok(Waited::NotFound) };
+            let snapshot = found.snapshot;
+            if snapshot.accepted > accepted_above {
+                return Ok(Waited::Above(snapshot));
+            }
+            if !takes_vouchers(&snapshot) {
+                return Ok(Waited::Ended(snapshot));
+            }
+            tokio::select! {
+                () = &mut changed => {}
+                _ = health.changed() => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(Waited::TimedOut(snapshot)),
+            }
+        }
+    }
+
+    /// Notes how far the chain was read. It becomes durable with the next frame, so it must be set only
+    /// after the facts before it were applied. A lost cursor costs a second look at some blocks, no more.
+    pub fn set_cursor(&self, cursor: Cursor) {
+        self.inner.shared.cursor.set(cursor);
+        if self.inner.shared.cursor.is_overdue() {
+            self.inner.threads.wake_committer();
+        }
+    }
+
+    /// How far the chain was read: what was set last, or what the ledger kept.
+    pub fn cursor(&self) -> Option<Cursor> {
+        self.inner.shared.cursor.get()
+    }
+
+    /// Whether requests are taken.
+    pub fn health(&self) -> Health {
+        self.inner.shared.health()
+    }
+
+    /// Stops taking requests, finishes what is queued, writes a checkpoint and closes the ledger. Every
+    /// handle may call it; all calls return when it is done.
+    pub async fn shutdown(&self) -> Result<(), EngineError> {
+        self.inner.shared.begin_stop();
+        self.inner.threads.stop();
+        self.inner.threads.join().await;
+        match self.health() {
+            Health::Poisoned { cause } => Err(EngineError::Poisoned { cause }),
+            Health::Running | Health::Stopping | Health::Stopped => Ok(()),
+        }
+    }
+
+    async fn verdict(&self, channel: ChannelId, change: Change) -> Result<Verdict, EngineError> {
+        let new_work = change.is_new_work();
+        self.ask(self.shard_of(channel), new_work, |reply| Request::Change { channel, change, reply }).await
+    }
+
+    fn shard_of(&self, channel: ChannelId) -> usize {
+        shard_of(channel, self.inner.threads.shard_count())
+    }
+
+    /// Puts a request into a shard's queue and waits for its durable answer.
+    async fn ask<T>(
+        &self,
+        shard: usize,
+        new_work: bool,
+        request: impl FnOnce(ReplyTo<T>) -> Request,
+    ) -> Result<T, EngineError> {
+        self.inner.shared.check_running()?;
+        let (reply, answer) = oneshot::channel();
+        self.inner.threads.send(shard, new_work, request(reply))?;
+        match answer.await {
+            Ok(answer) => answer,
+            // A reply is dropped only by a thread that ends; why, it told the others before.
+            Err(_) => Err(self.inner.shared.why_ended().await),
+        }
+    }
+}
+
+/// The refusal of a voucher that names another channel than the one that was asked for.
+fn other_channel(expected: ChannelId, voucher: &AnySignedVoucher) -> Option<Refusal> {
+    let found = voucher.voucher().channel_id;
+    (found != expected).then_some(Refusal::Channel(Rejection::WrongChannel { found, expected }))
+}
+
+/// Whether a channel may still take a voucher.
+fn takes_vouchers(snapshot: &Snapshot) -> bool {
+    snapshot.phase == Phase::Open && snapshot.close_requested_at.is_none()
+}

@@ -1,0 +1,173 @@
+//! What travels between the handle, the shards and the committer.
+
+use std::sync::Arc;
+
+use farebox_core::channel::{ChainPosition, Event, Identity, Spend};
+use farebox_core::journal::encode_event;
+use farebox_core::units::{Amount, ChannelId};
+use farebox_core::voucher::AnySignedVoucher;
+use tokio::sync::oneshot;
+
+use super::{Channel, EngineError, Step, Verdict};
+use crate::ledger::StoredChannel;
+
+/// Where an answer goes. Dropped unanswered, it tells the caller that the engine ended.
+pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, EngineError>>;
+
+/// What a shard is asked.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// A step of one channel.
+    Change {
+        /// The channel.
+        channel: ChannelId,
+        /// The step.
+        change: Change,
+        /// Who waits.
+        reply: ReplyTo<Verdict>,
+    },
+    /// What the books hold of one channel.
+    Read {
+        /// The channel.
+        channel: ChannelId,
+        /// Who waits.
+        reply: ReplyTo<Option<Channel>>,
+    },
+    /// This shard's part of a page of channels.
+    List {
+        /// The id before the page.
+        after: Option<ChannelId>,
+        /// The most that is wanted.
+        max: usize,
+        /// Who waits.
+        reply: ReplyTo<Vec<Channel>>,
+    },
+}
+
+/// A step, as the handle hands it over.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A channel that the chain knows.
+    Open {
+        /// Its terms.
+        identity: Arc<Identity>,
+        /// What the escrow holds.
+        deposit: Amount,
+        /// What it paid out.
+        settled: Amount,
+        /// Where the chain said so.
+        position: ChainPosition,
+    },
+    /// A voucher and what it pays for.
+    Submit {
+        /// Not verified yet.
+        voucher: AnySignedVoucher,
+        /// What it pays for.
+        then: Spend,
+    },
+    /// A client's wish to close.
+    Close {
+        /// Not verified yet.
+        voucher: AnySignedVoucher,
+    },
+    /// Everything that needs no signature.
+    Step(Step),
+}
+
+impl Change {
+    /// Whether a voucher is handed in.
+    pub(super) const fn has_voucher(&self) -> bool {
+        matches!(self, Self::Submit { .. } | Self::Close { .. })
+    }
+
+    /// True for what is turned away first when the queues are full.
+    pub(super) const fn is_new_work(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Submit { .. } => true,
+            Self::Close { .. } => false,
+            Self::Step(step) => step.is_new_work(),
+        }
+    }
+}
+
+/// What a shard takes from its queue.
+#[derive(Debug)]
+pub(super) enum ToShard {
+    /// Work.
+    Request(Request),
+    /// Look at the control flags.
+    Wake,
+}
+
+/// An answer that waits for durability.
+#[derive(Debug)]
+pub(super) enum Answered {
+    /// To a step.
+    Verdict {
+        /// Who waits.
+        reply: ReplyTo<Verdict>,
+        /// For what.
+        answer: Result<Verdict, EngineError>,
+        /// Whether a voucher was handed in.
+        with_voucher: bool,
+    },
+    /// To a read.
+    Channel(ReplyTo<Option<Channel>>, Result<Option<Channel>, EngineError>),
+    /// To a page.
+    Page(ReplyTo<Vec<Channel>>, Result<Vec<Channel>, EngineError>),
+}
+
+impl Answered {
+    /// Lets the answer out. Who no longer waits misses it.
+    pub(super) fn release(self) {
+        match self {
+            Self::Verdict { reply, answer, .. } => drop(reply.send(answer)),
+            Self::Channel(reply, answer) => drop(reply.send(answer)),
+            Self::Page(reply, answer) => drop(reply.send(answer)),
+        }
+    }
+}
+
+/// What a shard made of one batch of requests.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// The encoded records, in order.
+    pub(super) records: Vec<u8>,
+    /// How many there are.
+    pub(super) records_count: u32,
+    /// The channels that changed.
+    pub(super) changed: Vec<ChannelId>,
+    /// What may be answered when the records are durable.
+    pub(super) answers: Vec<Answered>,
+}
+
+impl Batch {
+    /// Adds a fact to what has to become durable.
+    pub(super) fn push(&mut self, channel: ChannelId, sequence: u64, event: &Event) {
+        encode_event(&mut self.records, channel, sequence, event);
+        self.records_count += 1;
+        if self.changed.last() != Some(&channel) {
+            self.changed.push(channel);
+        }
+    }
+}
+
+/// What the committer takes from its queue.
+#[derive(Debug)]
+pub(super) enum ToCommitter {
+    /// A batch; a shard's batches come in the order in which it made them.
+    Batch(Batch),
+    /// A shard's changed channels. Whatever is in them came before in batches of the same shard.
+    Images {
+        /// The checkpoint that was asked for.
+        generation: u64,
+        /// The images, or some of them.
+        channels: Vec<StoredChannel>,
+        /// Whether they are this shard's last for the checkpoint.
+        last: bool,
+    },
+    /// A shard ended in good order; these are its last images.
+    Done(Vec<StoredChannel>),
+    /// Look at cursor and health.
+    Wake,
+}

@@ -1,0 +1,113 @@
+//! Numbers for the operator, through the `metrics` facade.
+//!
+//! | name | kind | what |
+//! |---|---|---|
+//! | `farebox_vouchers_total{verdict}` | counter | vouchers by verdict: `accepted`, `replayed`, `underpaid`, `rejected`, `invalid` |
+//! | `farebox_steps_total{verdict}` | counter | steps without a voucher, by the same verdicts |
+//! | `farebox_batch_vouchers` | histogram | vouchers in one shard's batch |
+//! | `farebox_frames_total` | counter | frames written and synced |
+//! | `farebox_frame_records` | histogram | records in one frame |
+//! | `farebox_frame_bytes` | histogram | bytes of one frame |
+//! | `farebox_commit_seconds` | histogram | one append with its sync |
+//! | `farebox_checkpoint_frame` | gauge | the frame that the last checkpoint covers |
+//! | `farebox_resident_channels{shard}` | gauge | channels in a shard's memory, at the last checkpoint |
+//! | `farebox_busy_total` | counter | requests turned away because a queue was full |
+//! | `farebox_alarms_total{alarm}` | counter | `settled_above_spent`: somebody else settled, or the books are old |
+//!
+//! The facade is called once a batch or a frame, never once a voucher.
+
+use std::time::Duration;
+
+use farebox_core::channel::{Answer, State};
+use farebox_core::units::ChannelId;
+use metrics::{counter, gauge, histogram};
+
+use super::message::{Answered, Batch};
+use super::{Refusal, Verdict};
+
+/// What a batch came to: its vouchers and its other steps, by verdict.
+pub(super) fn batch(batch: &Batch) {
+    let (mut vouchers, mut steps) = (Tally::default(), Tally::default());
+    for answer in &batch.answers {
+        if let Answered::Verdict { answer: Ok(verdict), with_voucher, .. } = answer {
+            if *with_voucher { vouchers.count(verdict) } else { steps.count(verdict) }
+        }
+    }
+    vouchers.add_to("farebox_vouchers_total");
+    steps.add_to("farebox_steps_total");
+    histogram!("farebox_batch_vouchers").record(vouchers.sum() as f64);
+}
+
+/// A frame is durable.
+pub(super) fn frame(took: Duration, records: u32, bytes: usize) {
+    counter!("farebox_frames_total").increment(1);
+    histogram!("farebox_frame_records").record(records);
+    histogram!("farebox_frame_bytes").record(bytes as f64);
+    histogram!("farebox_commit_seconds").record(took.as_secs_f64());
+}
+
+/// A checkpoint is durable.
+pub(super) fn checkpoint(covers: u64) {
+    gauge!("farebox_checkpoint_frame").set(covers as f64);
+}
+
+/// How many channels a shard holds.
+pub(super) fn residents(shard: usize, channels: usize) {
+    gauge!("farebox_resident_channels", "shard" => shard.to_string()).set(channels as f64);
+}
+
+/// A request found its queue full.
+pub(super) fn busy() {
+    counter!("farebox_busy_total").increment(1);
+}
+
+/// More was settled than these books ever charged (rule 2): the operator must know.
+pub(super) fn settled_above_spent(channel: ChannelId, state: &State) {
+    counter!("farebox_alarms_total", "alarm" => "settled_above_spent").increment(1);
+    let (settled, spent) = (state.settled, state.spent);
+    tracing::error!(%channel, %settled, %spent, "more is settled than was spent: somebody else settled, or the books are old");
+}
+
+/// Verdicts of one batch.
+#[derive(Debug, Default)]
+struct Tally {
+    accepted: u64,
+    replayed: u64,
+    underpaid: u64,
+    rejected: u64,
+    invalid: u64,
+}
+
+impl Tally {
+    fn count(&mut self, verdict: &Verdict) {
+        let counter = match verdict {
+            Verdict::Accepted(reply) => match reply.answer {
+                Answer::Done | Answer::Close(_) | Answer::Settle(_) => &mut self.accepted,
+                Answer::Replayed(_) => &mut self.replayed,
+                Answer::AcceptedOnly(_) => &mut self.underpaid,
+            },
+            Verdict::Rejected(Refusal::Channel(_)) => &mut self.rejected,
+            Verdict::Rejected(Refusal::Voucher(_)) => &mut self.invalid,
+        };
+        *counter += 1;
+    }
+
+    fn sum(&self) -> u64 {
+        self.accepted + self.replayed + self.underpaid + self.rejected + self.invalid
+    }
+
+    fn add_to(&self, name: &'static str) {
+        let verdicts = [
+            ("accepted", self.accepted),
+            ("replayed", self.replayed),
+            ("underpaid", self.underpaid),
+            ("rejected", self.rejected),
+            ("invalid", self.invalid),
+        ];
+        for (verdict, count) in verdicts {
+            if count > 0 {
+                counter!(name, "verdict" => verdict).increment(count);
+            }
+        }
+    }
+}

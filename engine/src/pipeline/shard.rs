@@ -1,0 +1,273 @@
+//! One thread that owns its channels and runs each batch to completion: verify, apply, encode.
+//!
+//! Nobody else touches these channels, so two requests for one channel are always one after the other
+//! (rule 5). The state here may be ahead of the disk; nothing of it leaves but through the committer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SendError, SyncSender, TryRecvError};
+
+use farebox_core::channel::{
+    Answer, ChainPosition, CloseReason, Command, Decision, Identity, Rejection, Snapshot, decide, open,
+};
+use farebox_core::units::{Amount, ChannelId, UnixSeconds};
+use farebox_crypto::Verifier;
+
+use super::message::{Answered, Batch, Change, Request, ToCommitter, ToShard};
+use super::residents::Residents;
+use super::shared::{Shared, shard_of};
+use super::verify::{Proof, verify};
+use super::{Channel, Config, EngineError, Reply, Verdict, report};
+use crate::clock::Clock;
+use crate::ledger::{CHANNELS_PAGE_MAX, Ledger, StoredChannel};
+
+/// The most images that a shard gives between two batches.
+const IMAGES_STEP_MAX: usize = 512;
+
+/// Flags that a shard looks at between batches, and how full its queue is.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    /// The newest checkpoint that the committer asked images for.
+    pub(super) generation: AtomicU64,
+    /// Finish what is queued, then end.
+    pub(super) stop: AtomicBool,
+    /// Requests in the queue.
+    pub(super) waiting: AtomicUsize,
+}
+
+/// A shard's parts.
+pub(super) struct Shard {
+    pub(super) index: usize,
+    pub(super) config: Arc<Config>,
+    pub(super) intake: Receiver<ToShard>,
+    pub(super) control: Arc<Control>,
+    pub(super) committer: SyncSender<ToCommitter>,
+    pub(super) ledger: Arc<dyn Ledger>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) residents: Residents,
+    pub(super) verifier: Verifier,
+    /// The newest checkpoint that this shard began to give images for.
+    pub(super) generation: u64,
+}
+
+/// Whether more messages can come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    Open,
+    Over,
+}
+
+impl Shard {
+    /// Serves until it is told to stop, the handles are gone, or the engine is poisoned.
+    pub(super) fn run(&mut self) {
+        let mut requests = Vec::new();
+        loop {
+            let queue = self.gather(&mut requests);
+            if self.shared.is_poisoned() {
+                return;
+            }
+            if !requests.is_empty() {
+                let batch = self.process(&mut requests);
+                if self.committer.send(ToCommitter::Batch(batch)).is_err() {
+                    return;
+                }
+                self.residents.sweep(self.shared.durable_generation());
+            }
+            if queue == Queue::Over {
+                let images = self.residents.take_all_images();
+                // When the committer is gone there is nobody to tell.
+                drop(self.committer.send(ToCommitter::Done(images)));
+                return;
+            }
+            if self.give_images().is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Takes what is in the queue, up to a batch. Waits for a first message, unless there is other work.
+    fn gather(&mut self, requests: &mut Vec<Request>) -> Queue {
+        let stopping = self.control.stop.load(Ordering::SeqCst);
+        if !stopping && !self.residents.is_imaging() {
+            match self.intake.recv() {
+                Ok(message) => self.take(message, requests),
+                Err(_) => return Queue::Over,
+            }
+        }
+        while requests.len() < self.config.batch_vouchers_max {
+            match self.intake.try_recv() {
+                Ok(message) => self.take(message, requests),
+                Err(TryRecvError::Empty) => return if stopping { Queue::Over } else { Queue::Open },
+                Err(TryRecvError::Disconnected) => return Queue::Over,
+            }
+        }
+        Queue::Open
+    }
+
+    fn take(&self, message: ToShard, requests: &mut Vec<Request>) {
+        match message {
+            ToShard::Request(request) => {
+                self.control.waiting.fetch_sub(1, Ordering::SeqCst);
+                requests.push(request);
+            }
+            ToShard::Wake => {}
+        }
+    }
+
+    /// Sends some images when the committer asked for a checkpoint; the rest follows after the next batch,
+    /// so that no request waits for all of them.
+    fn give_images(&mut self) -> Result<(), SendError<ToCommitter>> {
+        let generation = self.control.generation.load(Ordering::SeqCst);
+        if generation != self.generation {
+            self.generation = generation;
+            self.residents.begin_images(generation);
+            report::residents(self.index, self.residents.len());
+        }
+        match self.residents.take_images(IMAGES_STEP_MAX) {
+            Some((channels, last)) => self.committer.send(ToCommitter::Images { generation, channels, last }),
+            None => Ok(()),
+        }
+    }
+
+    /// Verifies all vouchers of the batch at once, then does every request in the order it came.
+    fn process(&mut self, requests: &mut Vec<Request>) -> Batch {
+        let now = self.clock.now();
+        let proofs = verify(&mut self.residents, &*self.ledger, &self.verifier, requests);
+        let mut batch = Batch::default();
+        for (request, proof) in requests.drain(..).zip(proofs) {
+            match request {
+                Request::Change { channel, change, reply } => {
+                    let with_voucher = change.has_voucher();
+                    let answer = self.change(channel, change, proof, now, &mut batch);
+                    batch.answers.push(Answered::Verdict { reply, answer, with_voucher });
+                }
+                Request::Read { channel, reply } => {
+                    batch.answers.push(Answered::Channel(reply, self.read(channel)));
+                }
+                Request::List { after, max, reply } => {
+                    batch.answers.push(Answered::Page(reply, self.page(after, max)));
+                }
+            }
+        }
+        report::batch(&batch);
+        batch
+    }
+
+    fn change(
+        &mut self,
+        channel: ChannelId,
+        change: Change,
+        proof: Proof,
+        now: UnixSeconds,
+        batch: &mut Batch,
+    ) -> Result<Verdict, EngineError> {
+        let command = match (change, proof) {
+            (_, Proof::Refused(refusal)) => return Ok(Verdict::Rejected(refusal)),
+            (_, Proof::Failed(error)) => return Err(error),
+            (Change::Open { identity, deposit, settled, position }, Proof::NotNeeded) => {
+                let facts = Facts { identity, deposit, settled, position };
+                return self.open(channel, facts, now, batch);
+            }
+            (Change::Step(step), Proof::NotNeeded) => step.into(),
+            (Change::Submit { then, .. }, Proof::Verified(voucher)) => Command::Accept { voucher, then },
+            (Change::Close { .. }, Proof::Verified(voucher)) => {
+                Command::BeginClose(CloseReason::Cooperative(voucher))
+            }
+            (change, proof) => unreachable!("verification gave {proof:?} for {change:?}"),
+        };
+        let Some(resident) = self.residents.get(channel, &*self.ledger)? else {
+            return Ok(Verdict::Rejected(Rejection::ChannelNotFound.into()));
+        };
+        let state = &mut resident.state;
+        let Decision { events, answer } = match decide(state, command, &self.config.policy, now) {
+            Ok(decision) => decision,
+            Err(rejection) => return Ok(Verdict::Rejected(rejection.into())),
+        };
+        let (settled_before, changed) = (state.settled, !events.is_empty());
+        for event in &events {
+            state.evolve(event);
+            batch.push(channel, state.sequence, event);
+        }
+        debug_assert_eq!(state.check(), Ok(()), "channel {channel}");
+        if state.settled > settled_before && state.settled_above_spent() {
+            report::settled_above_spent(channel, state);
+        }
+        let snapshot = Snapshot::from(&*state);
+        if changed {
+            self.residents.mark_dirty(channel);
+        }
+        Ok(Verdict::Accepted(Reply { answer, snapshot }))
+    }
+
+    /// Enters a channel, or says what the books hold of it (rule 6).
+    fn open(
+        &mut self,
+        channel: ChannelId,
+        facts: Facts,
+        now: UnixSeconds,
+        batch: &mut Batch,
+    ) -> Result<Verdict, EngineError> {
+        if let Some(known) = self.residents.get(channel, &*self.ledger)? {
+            let snapshot = Snapshot::from(&known.state);
+            return Ok(Verdict::Accepted(Reply { answer: Answer::Done, snapshot }));
+        }
+        let Facts { identity, deposit, settled, position } = facts;
+        let opened = match open((*identity).clone(), deposit, settled, position, now) {
+            Ok(opened) => opened,
+            Err(rejection) => return Ok(Verdict::Rejected(rejection.into())),
+        };
+        if opened.alarm_settled_above_spent {
+            report::settled_above_spent(channel, &opened.next);
+        }
+        let snapshot = Snapshot::from(&opened.next);
+        for event in &opened.events {
+            batch.push(channel, opened.next.sequence, event);
+        }
+        self.residents.insert(StoredChannel { channel, identity, state: opened.next });
+        self.residents.mark_dirty(channel);
+        Ok(Verdict::Accepted(Reply { answer: opened.answer, snapshot }))
+    }
+
+    fn read(&mut self, channel: ChannelId) -> Result<Option<Channel>, EngineError> {
+        let found = self.residents.get(channel, &*self.ledger)?;
+        Ok(found.map(|resident| resident.to_channel(channel)))
+    }
+
+    /// The first `max` of this shard's channels behind `after`: those in memory as they are there, the
+    /// others as their durable images say.
+    fn page(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<Channel>, EngineError> {
+        let resident = self.residents.ids_after(after).take(max);
+        let mut found: BTreeMap<ChannelId, Channel> =
+            resident.filter_map(|id| Some((id, self.residents.peek(id)?.to_channel(id)))).collect();
+        let (mut behind, mut ours) = (after, 0);
+        while ours < max {
+            let page = self.ledger.channels(behind, CHANNELS_PAGE_MAX)?;
+            behind = page.last().map(|stored| stored.channel);
+            let is_last = page.len() < CHANNELS_PAGE_MAX;
+            for stored in page.into_iter().filter(|stored| self.owns(stored.channel)) {
+                ours += 1;
+                if self.residents.peek(stored.channel).is_none() {
+                    found.insert(stored.channel, Channel::from(&stored));
+                }
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(found.into_values().take(max).collect())
+    }
+
+    fn owns(&self, channel: ChannelId) -> bool {
+        shard_of(channel, self.config.shards) == self.index
+    }
+}
+
+/// What the chain says of a new channel.
+struct Facts {
+    identity: Arc<Identity>,
+    deposit: Amount,
+    settled: Amount,
+    position: ChainPosition,
+}
