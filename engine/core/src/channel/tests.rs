@@ -1,1 +1,9 @@
+//! Searches for counterexamples to every money rule, and names what hurt other servers.
 
+mod claims;
+mod model;
+mod regressions;
+mod rules;
+mod signatures;
+mod steps;
+mod support;

@@ -1,0 +1,276 @@
+//! The layouts, byte by byte. A change here is a change of format: it needs a new version number and a
+//! reader for the old one.
+
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::support::sample;
+use crate::channel::*;
+use crate::journal::codec::checksum;
+use crate::journal::*;
+use crate::units::{Address, Amount, B256, ChainId, ChannelId, UnixSeconds};
+use crate::voucher::{Signature, v1, v2};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn v2_identity() -> Identity {
+    let byte = Address::repeat_byte;
+    let terms = Terms::V2(v2::Descriptor {
+        payer: byte(1),
+        payee: byte(2),
+        operator: byte(3),
+        token: byte(4),
+        salt: B256::repeat_byte(5),
+        authorized_signer: byte(6),
+        expiring_nonce_hash: B256::repeat_byte(7),
+    });
+    Identity { chain_id: ChainId(42431), escrow: byte(8), terms }
+}
+
+/// The hexadecimal text of a field that repeats one byte.
+fn repeated(byte: &str, bytes: usize) -> String {
+    byte.repeat(bytes)
+}
+
+#[test]
+fn the_checksum_is_xxh3() {
+    // The published value for no bytes.
+    assert_eq!(checksum(b""), 0x2d06_8005_38d3_94c2);
+}
+
+#[test]
+fn a_frame() {
+    let frame = sample();
+    let body = &frame[..frame.len() - 8];
+    let channel = repeated("ab", 32);
+    let expected = [
+        // Header: magic, version, flags, epoch, sequence, link, cursor, count, bytes.
+        "4642584a",
+        "0100",
+        "0100",
+        "0300000000000000",
+        "0100000000000000",
+        "0000000000000000",
+        "4d00000000000000",
+        &repeated("cd", 32),
+        "03000000",
+        "0f010000",
+        // Accepted: kind, zero, body bytes, sequence, channel, amount, signature, time.
+        "02",
+        "00",
+        "5b00",
+        "0200000000000000",
+        &channel,
+        "f4010000000000000000000000000000",
+        "4100",
+        &repeated("07", 65),
+        "0500000000000000",
+        // Charged: key, amount, units, time.
+        "04",
+        "00",
+        "3000",
+        "0300000000000000",
+        &channel,
+        &repeated("09", 16),
+        "19000000000000000000000000000000",
+        "0100000000000000",
+        "0500000000000000",
+        // CloseAborted.
+        "0d",
+        "00",
+        "0000",
+        "0400000000000000",
+        &channel,
+    ];
+    assert_eq!(hex(body), expected.concat());
+    assert_eq!(hex(&frame[frame.len() - 8..]), "661a19a988bd8661");
+}
+
+#[test]
+fn an_identity_of_each_protocol() {
+    let encoded = |identity: &Identity| {
+        let mut bytes = Vec::new();
+        encode_identity(&mut bytes, identity);
+        hex(&bytes)
+    };
+    let expected = [
+        "46425849",
+        "0100",
+        "bfa5000000000000",
+        &repeated("08", 20),
+        "02",
+        &repeated("01", 20),
+        &repeated("02", 20),
+        &repeated("03", 20),
+        &repeated("04", 20),
+        &repeated("05", 32),
+        &repeated("06", 20),
+        &repeated("07", 32),
+        "9b622e58dd7cdc39",
+    ];
+    assert_eq!(encoded(&v2_identity()), expected.concat());
+    let byte = Address::repeat_byte;
+    let terms = v1::Terms {
+        payer: byte(1),
+        payee: byte(2),
+        token: byte(4),
+        salt: B256::repeat_byte(5),
+        authorized_signer: byte(6),
+    };
+    let expected = [
+        "46425849",
+        "0100",
+        "bfa5000000000000",
+        &repeated("08", 20),
+        "01",
+        &repeated("01", 20),
+        &repeated("02", 20),
+        &repeated("04", 20),
+        &repeated("05", 32),
+        &repeated("06", 20),
+        "00626a2fa9845819",
+    ];
+    assert_eq!(encoded(&Identity { terms: Terms::V1(terms), ..v2_identity() }), expected.concat());
+}
+
+#[test]
+fn every_event() {
+    let key = RequestKey([9; 16]);
+    let (amount, at) = (Amount::new(0x0102), UnixSeconds(0x03));
+    let position = ChainPosition { block: 4, log_index: 5 };
+    let signature = Signature::restore(&[7; 65]).unwrap();
+    let (amount_hex, at_hex) = (format!("0201{}", repeated("00", 14)), format!("03{}", repeated("00", 7)));
+    let (key_hex, position_hex) =
+        (repeated("09", 16), format!("04{}05{}", repeated("00", 7), repeated("00", 3)));
+    let signature_hex = format!("4100{}", repeated("07", 65));
+    let identity = Box::new(v2_identity());
+    let mut identity_hex = Vec::new();
+    encode_identity(&mut identity_hex, &identity);
+    let identity_hex = hex(&identity_hex[6..identity_hex.len() - 8]);
+    let kinds = [
+        (
+            1,
+            Event::Opened { identity, deposit: amount, settled: amount, at, position },
+            [identity_hex, amount_hex.clone(), amount_hex.clone(), at_hex.clone(), position_hex.clone()]
+                .concat(),
+        ),
+        (
+            2,
+            Event::Accepted { amount, signature: signature.clone(), at },
+            [&*amount_hex, &signature_hex, &at_hex].concat(),
+        ),
+        (3, Event::VoucherKept { amount, signature, at }, [&*amount_hex, &signature_hex, &at_hex].concat()),
+        (
+            4,
+            Event::Charged { key, amount, units: 3, at },
+            [&*key_hex, &amount_hex, &at_hex, &at_hex].concat(),
+        ),
+        (5, Event::Reserved { key, amount, at }, [&*key_hex, &amount_hex, &at_hex].concat()),
+        (
+            6,
+            Event::Captured { key, amount, units: 3, finished: true, at },
+            [&*key_hex, &amount_hex, &at_hex, "01", &at_hex].concat(),
+        ),
+        (7, Event::Released { key, at }, [&*key_hex, &at_hex].concat()),
+        (8, Event::ToppedUp { deposit: amount }, amount_hex.clone()),
+        (9, Event::CloseRequested { at, position }, [&*at_hex, &position_hex].concat()),
+        (10, Event::CloseRequestCancelled { position }, position_hex),
+        (11, Event::Settled { settled: amount }, amount_hex.clone()),
+        (12, Event::CloseStarted { capture: amount }, amount_hex.clone()),
+        (13, Event::CloseAborted, String::new()),
+        (14, Event::Closed { captured: amount, refunded: amount }, [&*amount_hex, &amount_hex].concat()),
+    ];
+    for (kind, event, body) in kinds {
+        let mut bytes = Vec::new();
+        encode_event(&mut bytes, ChannelId(B256::repeat_byte(0xab)), 6, &event);
+        let body_bytes = u16::try_from(body.len() / 2).unwrap().to_le_bytes();
+        let header = format!("{kind:02x}00{}06{}{}", hex(&body_bytes), repeated("00", 7), repeated("ab", 32));
+        assert_eq!(hex(&bytes), header + &body, "{event:?}");
+    }
+}
+
+#[test]
+fn a_state() {
+    let identity = v2_identity();
+    let (channel, signer) = (identity.channel_id(), identity.expected_signer());
+    let at = UnixSeconds(0x0a);
+    let signature = Signature::restore(&[7; 65]).unwrap();
+    let events = [
+        Event::Opened {
+            identity: Box::new(identity),
+            deposit: Amount::new(100),
+            settled: Amount::ZERO,
+            at,
+            position: ChainPosition { block: 1, log_index: 2 },
+        },
+        Event::Accepted { amount: Amount::new(90), signature, at },
+        Event::Charged { key: RequestKey([1; 16]), amount: Amount::new(30), units: 3, at },
+        Event::Reserved { key: RequestKey([2; 16]), amount: Amount::new(40), at },
+        Event::Captured { key: RequestKey([2; 16]), amount: Amount::new(5), units: 1, finished: false, at },
+        Event::CloseRequested { at: UnixSeconds(0x0b), position: ChainPosition { block: 3, log_index: 4 } },
+    ];
+    let mut state = State::from_opened(&events[0]).unwrap();
+    events[1..].iter().for_each(|event| state.evolve(event));
+    let number = |value: u8, bytes: usize| format!("{value:02x}{}", repeated("00", bytes - 1));
+    let expected = [
+        "46425853".into(),
+        number(1, 2),
+        hex(channel.0.as_slice()),
+        hex(signer.as_slice()),
+        "02".into(),
+        number(6, 8),
+        // Phase, deposit, settled, accepted, spent, units.
+        "00".into(),
+        number(100, 16),
+        number(0, 16),
+        number(90, 16),
+        number(35, 16),
+        number(4, 8),
+        // One kept voucher.
+        "01".into(),
+        number(90, 16),
+        number(65, 2),
+        repeated("07", 65),
+        // One running request: key, set aside, charged, units.
+        "01".into(),
+        repeated("02", 16),
+        number(35, 16),
+        number(5, 16),
+        number(1, 8),
+        // One outcome: key, charged, units, accepted, spent.
+        "01".into(),
+        repeated("01", 16),
+        number(30, 16),
+        number(3, 8),
+        number(90, 16),
+        number(30, 16),
+        // The close request and its place, opened, active.
+        "01".into(),
+        number(0x0b, 8),
+        number(3, 8),
+        number(4, 4),
+        number(0x0a, 8),
+        number(0x0a, 8),
+    ];
+    let mut bytes = Vec::new();
+    encode_state(&mut bytes, &state);
+    assert_eq!(hex(&bytes[..bytes.len() - 8]), expected.concat());
+    let phase = |phase| {
+        let mut closing = state.clone();
+        closing.phase = phase;
+        let mut bytes = Vec::new();
+        encode_state(&mut bytes, &closing);
+        hex(&bytes[67..])
+    };
+    assert!(
+        phase(Phase::Closing { capture: Amount::new(35) })
+            .starts_with(&(String::from("01") + &number(35, 16)))
+    );
+    let closure = Closure { captured: Amount::new(1), refunded: Amount::new(2), lost: Amount::new(3) };
+    let amounts = [number(1, 16), number(2, 16), number(3, 16)].concat();
+    assert!(phase(Phase::Closed(closure)).starts_with(&(String::from("02") + &amounts)));
+}
