@@ -1,0 +1,53 @@
+//! The door: 402 answers, paid requests, metered streams.
+//!
+//! A service hands every request to [`Door::decide`], with the [`Route`] that it asks for. The answer is
+//! either a whole response (a challenge, a receipt for a management request, a problem) or a [`Paid`]
+//! guard: the money is set aside, the service does its work, and [`Paid::deliver`] charges before a byte
+//! leaves. The [`PaymentLayer`] does both for tower services.
+//!
+//! The door knows HTTP and nothing of money: every amount is decided by the books behind
+//! [`crate::Engine`]. It never logs a credential, and an answer never repeats one.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`Door`] | reads the credential, checks its challenge, decides which of the flows below it is |
+//! | `open`, `manage` | `open`, `topUp`, `close`, and vouchers that buy nothing yet |
+//! | [`Paid`] | a reservation, and how it ends: captured, or released when dropped |
+//! | [`sse`] | charges a stream of events as it is delivered, and pauses when the money is out |
+//! | `problem` | every refusal as a problem (RFC 9457), in one place |
+//! | [`PaymentLayer`] | all of it as tower middleware |
+//!
+//! # Who picks which challenge
+//!
+//! A route offers one challenge for each escrow in [`DoorConfig::escrows`], in that order, each in its own
+//! header line; all have the method `tempo` and the intent `session`. Current clients look at
+//! `sessionProtocol` and take the one that they speak. A client that takes the first one blindly gets what
+//! the operator lists first: v2, unless the configuration says otherwise. After a refused credential the
+//! protocol that the client spoke comes first. `Accept-Payment` can only exclude the one method that there
+//! is; the core draft lets a server ignore it then, and so do we.
+
+mod answer;
+mod config;
+mod deliver;
+mod door;
+mod flight;
+mod headers;
+mod layer;
+mod manage;
+mod open;
+mod paid;
+mod problem;
+mod route;
+pub mod sse;
+mod streams;
+
+pub use answer::DoorBody;
+pub use config::{DoorConfig, Escrow};
+pub use door::{Asked, Decision, Door};
+pub use headers::{IDEMPOTENCY_KEY_CHARS_MAX, PAYMENT_RECEIPT};
+pub use layer::{PaymentLayer, PaymentService};
+pub use paid::{Captured, Paid, PaidStop};
+pub use route::{Meter, Route};
+
+/// An error of a body.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

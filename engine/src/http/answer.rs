@@ -1,0 +1,133 @@
+//! Whole answers: challenges, receipts without a body, problems.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use farebox_core::challenge::rfc3339::UnixMillis;
+use farebox_core::challenge::{Challenge, Problem, Receipt};
+use farebox_core::channel::Snapshot;
+use farebox_core::units::{Amount, B256, ChannelId};
+use farebox_core::voucher::ProtocolVersion;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
+use metrics::counter;
+
+use super::door::Inner;
+use super::headers::PAYMENT_RECEIPT;
+use super::{BoxError, Route};
+
+/// The body of every answer that leaves the door.
+pub type DoorBody = UnsyncBoxBody<Bytes, BoxError>;
+
+/// Over how much time the expiries of challenges are spread, so that no two challenges of one route are
+/// the same.
+const EXPIRES_SPREAD_MS: u64 = 10_000;
+
+/// A body of known bytes.
+pub(super) fn full(bytes: impl Into<Bytes>) -> DoorBody {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// What a receipt is made from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Balance {
+    pub(super) channel: ChannelId,
+    pub(super) accepted: Amount,
+    pub(super) spent: Amount,
+}
+
+impl Balance {
+    pub(super) fn of(channel: ChannelId, snapshot: &Snapshot) -> Self {
+        Self { channel, accepted: snapshot.accepted, spent: snapshot.spent }
+    }
+}
+
+impl Inner {
+    /// A receipt, dated now.
+    pub(super) fn receipt(
+        &self,
+        challenge_id: &str,
+        balance: Balance,
+        units: Option<u64>,
+        tx_hash: Option<B256>,
+    ) -> Receipt {
+        Receipt {
+            timestamp: UnixMillis(self.clock.unix_millis()),
+            challenge_id: challenge_id.into(),
+            channel: balance.channel,
+            accepted: balance.accepted,
+            spent: balance.spent,
+            units,
+            tx_hash,
+        }
+    }
+
+    /// Fresh challenges for a route, the ones of `preferred` first.
+    fn challenges(&self, route: &Route, preferred: Option<ProtocolVersion>) -> Vec<Challenge> {
+        let mut escrows: Vec<_> = self.config.escrows.iter().collect();
+        // Stable: otherwise the operator's order stays.
+        escrows.sort_by_key(|escrow| preferred.is_some() && preferred != Some(escrow.protocol));
+        let issue = |escrow| {
+            let serial = self.challenge_serial.fetch_add(1, Ordering::Relaxed) % EXPIRES_SPREAD_MS;
+            let expires = UnixMillis(self.clock.unix_millis())
+                .saturating_add(self.config.challenge_lifetime_ms.saturating_add(serial));
+            let request = self.config.request(route, escrow);
+            let mut challenge = Challenge::issue(&self.config.keys, &self.config.realm, &request, expires);
+            challenge.description.clone_from(&route.description);
+            challenge
+        };
+        escrows.into_iter().map(issue).collect()
+    }
+
+    /// The answer to a request that gets nothing.
+    pub(super) fn refuse(
+        &self,
+        problem: &Problem,
+        route: &Route,
+        preferred: Option<ProtocolVersion>,
+    ) -> Response<DoorBody> {
+        counter!("farebox_door_problems_total", "title" => problem.kind.title()).increment(1);
+        let challenges =
+            if problem.kind.offers_challenge() { self.challenges(route, preferred) } else { Vec::new() };
+        let body = problem.to_json(challenges.first().map(|challenge| challenge.id.as_str()));
+        let mut answer = problem_answer(problem, body);
+        for challenge in &challenges {
+            if let Ok(value) = HeaderValue::from_str(&challenge.to_header()) {
+                answer.headers_mut().append(WWW_AUTHENTICATE, value);
+            }
+        }
+        answer
+    }
+}
+
+/// A problem as an answer, without challenges.
+pub(super) fn problem_answer(problem: &Problem, body: String) -> Response<DoorBody> {
+    let mut answer = Response::new(full(body));
+    // The statuses of problems are constants between 400 and 503.
+    *answer.status_mut() =
+        StatusCode::from_u16(problem.kind.status()).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(seconds) = problem.retry_after_s {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
+}
+
+/// 204 with a receipt: the answer to a management request.
+pub(super) fn managed(receipt: &Receipt) -> Response<DoorBody> {
+    let mut answer = Response::new(full(Bytes::new()));
+    *answer.status_mut() = StatusCode::NO_CONTENT;
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("private"));
+    headers.insert(PAYMENT_RECEIPT, receipt_value(receipt));
+    answer
+}
+
+/// The value of the receipt header.
+pub(super) fn receipt_value(receipt: &Receipt) -> HeaderValue {
+    HeaderValue::from_str(&receipt.to_header()).expect("base64url is visible ASCII")
+}

@@ -1,0 +1,103 @@
+//! What the operator sets: which escrows are offered, for whom, and the door's bounds.
+
+use farebox_core::challenge::{ChallengeKeys, MethodDetails, Realm, Request};
+use farebox_core::channel::Advertised;
+use farebox_core::units::{Address, Amount, ChainId};
+use farebox_core::voucher::ProtocolVersion;
+
+use super::Route;
+
+/// One escrow that clients may pay through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Escrow {
+    /// Its protocol.
+    pub protocol: ProtocolVersion,
+    /// Its chain.
+    pub chain_id: ChainId,
+    /// The contract.
+    pub address: Address,
+    /// Who may settle and close for the payee (v2); zero when nobody may (rule 11).
+    pub operator: Address,
+}
+
+/// How a door is set up.
+#[derive(Clone, Debug)]
+pub struct DoorConfig {
+    /// The protection space: the server's name.
+    pub realm: Realm,
+    /// The secret that binds challenges.
+    pub keys: ChallengeKeys,
+    /// The escrows, in the order in which they are offered. With none, nothing can be paid.
+    pub escrows: Vec<Escrow>,
+    /// The payee.
+    pub payee: Address,
+    /// The TIP-20 token.
+    pub token: Address,
+    /// The least by which a voucher must rise: the same as the engine's policy, which enforces it.
+    pub voucher_delta_min: Amount,
+    /// Whether the server pays the fees of `open` and `topUp`.
+    pub fee_payer: bool,
+    /// How long a challenge holds. Longer than the longest stream: its vouchers reuse the challenge.
+    pub challenge_lifetime_ms: u64,
+    /// How long a stream waits for a higher voucher.
+    pub need_voucher_wait_ms_max: u64,
+    /// How long a `close` waits for running requests of its channel to end.
+    pub close_wait_ms_max: u64,
+    /// Transactions of clients that may be on their way to the chain at once.
+    pub transactions_in_flight_max: usize,
+}
+
+impl DoorConfig {
+    /// A door with the usual bounds: challenges of 24 hours, 60 seconds for a voucher, 10 for a close.
+    pub fn new(realm: Realm, keys: ChallengeKeys, payee: Address, token: Address) -> Self {
+        Self {
+            realm,
+            keys,
+            escrows: Vec::new(),
+            payee,
+            token,
+            voucher_delta_min: Amount::ZERO,
+            fee_payer: false,
+            challenge_lifetime_ms: 24 * 3_600_000,
+            need_voucher_wait_ms_max: 60_000,
+            close_wait_ms_max: 10_000,
+            transactions_in_flight_max: 1_024,
+        }
+    }
+
+    /// Offers one more escrow, after the ones before.
+    pub fn escrow(mut self, escrow: Escrow) -> Self {
+        self.escrows.push(escrow);
+        self
+    }
+
+    /// What `route` asks of who pays through `escrow`.
+    pub(super) fn request(&self, route: &Route, escrow: &Escrow) -> Request {
+        Request {
+            amount: route.price,
+            currency: self.token,
+            recipient: self.payee,
+            unit_type: Some(route.unit.clone()),
+            suggested_deposit: route.suggested_deposit,
+            details: MethodDetails {
+                chain_id: escrow.chain_id,
+                escrow: escrow.address,
+                protocol: escrow.protocol,
+                operator: escrow.operator,
+                voucher_delta_min: self.voucher_delta_min,
+                fee_payer: self.fee_payer,
+            },
+        }
+    }
+
+    /// What a channel of `escrow` must say to count.
+    pub(super) fn advertised(&self, escrow: &Escrow) -> Advertised {
+        Advertised {
+            chain_id: escrow.chain_id,
+            escrow: escrow.address,
+            payee: self.payee,
+            token: self.token,
+            operator: escrow.operator,
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Decides what a request gets: a challenge, a receipt, a problem, or the service.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use farebox_core::challenge::rfc3339::UnixMillis;
+use farebox_core::challenge::{Credential, Payload, Request, credential};
+use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Spend, Terms};
+use farebox_core::units::{B256, ChannelId};
+use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Voucher};
+use farebox_crypto::Verifier;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Response};
+
+use super::answer::{Balance, DoorBody, managed};
+use super::config::{DoorConfig, Escrow};
+use super::flight::Flights;
+use super::problem::{self, Refused};
+use super::streams::Streams;
+use super::{Meter, Paid, Route, headers};
+use crate::chain::Chain;
+use crate::clock::Clock;
+use crate::{Engine, Reply, Verdict};
+
+/// What the door looks at of a request. It never reads a body.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+    /// Whether the body is known to be empty, as `http_body::Body::is_end_stream` says it.
+    pub body_is_empty: bool,
+}
+
+impl Asked<'_> {
+    /// Whether a voucher that comes with this request is handed in without buying anything.
+    fn is_management(&self, route: &Route) -> bool {
+        match *self.method {
+            Method::HEAD => true,
+            Method::POST => !route.pays_for_empty_post && self.has_no_body(),
+            _ => false,
+        }
+    }
+
+    fn has_no_body(&self) -> bool {
+        if self.headers.contains_key(TRANSFER_ENCODING) {
+            return false;
+        }
+        match self.headers.get(CONTENT_LENGTH) {
+            Some(length) => length.as_bytes() == b"0",
+            None => self.body_is_empty,
+        }
+    }
+}
+
+/// What a request gets.
+#[derive(Debug)]
+pub enum Decision {
+    /// This answer; the service is not asked.
+    Answer(Response<DoorBody>),
+    /// The service: the money is set aside. [`Paid::deliver`] takes the service's answer.
+    Paid(Box<Paid>),
+}
+
+/// Stands before a service and takes its fares. Clones share everything.
+#[derive(Clone)]
+pub struct Door {
+    pub(super) inner: Arc<Inner>,
+}
+
+/// What the clones share.
+pub(super) struct Inner {
+    pub(super) engine: Engine,
+    pub(super) chain: Arc<dyn Chain>,
+    pub(super) config: DoorConfig,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) verifier: Verifier,
+    pub(super) transactions: Arc<Flights>,
+    pub(super) streams: Arc<Streams>,
+    pub(super) challenge_serial: AtomicU64,
+}
+
+/// A credential whose challenge is ours and whose terms are those of one of our escrows.
+pub(super) struct Checked<'a> {
+    pub(super) credential: &'a Credential,
+    pub(super) escrow: &'a Escrow,
+    pub(super) channel: ChannelId,
+}
+
+impl std::fmt::Debug for Door {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Door").field("realm", &self.inner.config.realm).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    /// Opens a door to `engine`'s books. `chain` is asked for `open`, `topUp` and `close` only.
+    pub fn new(engine: Engine, chain: Arc<dyn Chain>, config: DoorConfig, clock: Arc<dyn Clock>) -> Self {
+        let transactions = Flights::new(config.transactions_in_flight_max);
+        let challenge_serial = AtomicU64::new(clock.unix_millis());
+        let inner = Inner {
+            engine,
+            chain,
+            config,
+            clock,
+            verifier: Verifier::new(),
+            transactions,
+            streams: Arc::default(),
+            challenge_serial,
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Decides what a request for `route` gets. A request that is not paid changes nothing.
+    pub async fn decide(&self, asked: Asked<'_>, route: &Route) -> Decision {
+        let mut spoken = None;
+        match self.inner.decide(asked, route, &mut spoken).await {
+            Ok(decision) => decision,
+            Err(problem) => Decision::Answer(self.inner.refuse(&problem, route, spoken)),
+        }
+    }
+
+    /// Asks all streams that a channel pays for to end with their receipt, for a caller that knows
+    /// before the next event that no more can be charged: the payer asked on chain to close.
+    pub async fn end_streams(&self, channel: ChannelId) -> bool {
+        let wait = std::time::Duration::from_millis(self.inner.config.close_wait_ms_max);
+        self.inner.streams.stop(channel, wait).await
+    }
+}
+
+impl Inner {
+    async fn decide(
+        self: &Arc<Self>,
+        asked: Asked<'_>,
+        route: &Route,
+        spoken: &mut Option<ProtocolVersion>,
+    ) -> Result<Decision, Refused> {
+        let values = asked.headers.get_all(AUTHORIZATION).iter().map(|value| value.as_bytes());
+        let Some(token) = credential::find(values).map_err(problem::malformed)? else {
+            return Err(problem::payment_required());
+        };
+        let credential = Credential::parse(token).map_err(problem::malformed)?;
+        let is_paid = matches!(credential.payload, Payload::Open(_) | Payload::Voucher(_))
+            && !asked.is_management(route);
+        let checked = self.check(&credential, route, is_paid, spoken)?;
+        match &credential.payload {
+            Payload::TopUp(top_up) => Ok(Decision::Answer(self.top_up(&checked, top_up).await?)),
+            Payload::Close(close) => Ok(Decision::Answer(self.close(&checked, close).await?)),
+            Payload::Open(open) => {
+                let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
+                let voucher = self.parse_voucher(&checked)?;
+                let tx_hash = self.open(&checked, open, &voucher, route).await?.tx_hash;
+                if is_paid {
+                    return self.pay(&checked, voucher, key, route, tx_hash).await;
+                }
+                self.hand_in(&checked, voucher, tx_hash).await
+            }
+            Payload::Voucher(_) => {
+                let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
+                let voucher = self.parse_voucher(&checked)?;
+                self.check_known(&checked).await?;
+                if is_paid {
+                    return self.pay(&checked, voucher, key, route, None).await;
+                }
+                self.hand_in(&checked, voucher, None).await
+            }
+        }
+    }
+
+    /// Checks what can be checked without books and cryptography: challenge, protocol, terms, channel id.
+    fn check<'a>(
+        &'a self,
+        credential: &'a Credential,
+        route: &Route,
+        is_paid: bool,
+        spoken: &mut Option<ProtocolVersion>,
+    ) -> Result<Checked<'a>, Refused> {
+        let is_top_up = matches!(credential.payload, Payload::TopUp(_));
+        let now = UnixMillis(self.clock.unix_millis());
+        let (keys, realm) = (&self.config.keys, &self.config.realm);
+        let asked = credential
+            .challenge
+            .verify(keys, realm, now)
+            .map_err(|error| problem::bad_challenge(&error, is_top_up))?;
+        *spoken = Some(asked.details.protocol);
+        let escrow =
+            self.escrow(&asked, route, is_paid).ok_or_else(|| problem::other_challenge(is_top_up))?;
+        credential.payload.check(escrow.protocol).map_err(problem::malformed)?;
+        let channel = credential.payload.channel();
+        if let (ProtocolVersion::V2, Some(descriptor)) = (escrow.protocol, credential.payload.descriptor()) {
+            let terms = Terms::V2(*descriptor);
+            let identity = Identity { chain_id: escrow.chain_id, escrow: escrow.address, terms };
+            let advertised = self.config.advertised(escrow);
+            identity.check(&advertised).map_err(|found| problem::rejection(&found, channel))?;
+            if identity.channel_id() != channel {
+                return Err(problem::other_channel_id(channel));
+            }
+        }
+        Ok(Checked { credential, escrow, channel })
+    }
+
+    /// The escrow of ours that a challenge asked for, if this route still asks the same. The price counts
+    /// when something is bought; a voucher, a top-up or a close may answer any route's challenge.
+    fn escrow(&self, asked: &Request, route: &Route, is_paid: bool) -> Option<&Escrow> {
+        self.config.escrows.iter().find(|escrow| {
+            let request = self.config.request(route, escrow);
+            if is_paid { request.same_price(asked) } else { request.same_terms(asked) }
+        })
+    }
+
+    /// The credential's voucher, well-formed and not verified yet.
+    pub(super) fn parse_voucher(&self, checked: &Checked<'_>) -> Result<AnySignedVoucher, Refused> {
+        let payload = &checked.credential.payload;
+        let signature = match payload {
+            Payload::Open(open) => &open.voucher.signature,
+            Payload::Voucher(fields) | Payload::Close(fields) => &fields.signature,
+            // A top-up has no voucher, and an empty signature parses as none.
+            Payload::TopUp(_) => &Vec::new(),
+        };
+        let voucher = Voucher { channel_id: checked.channel, cumulative_amount: payload.amount() };
+        AnySignedVoucher::parse(checked.escrow.protocol, voucher, signature)
+            .map_err(|error| problem::voucher(&error, checked.channel))
+    }
+
+    /// Checks that the books' channel has the terms of the challenge. A v2 credential proved that already:
+    /// its descriptor hashes to the channel id.
+    async fn check_known(&self, checked: &Checked<'_>) -> Result<(), Refused> {
+        match checked.escrow.protocol {
+            ProtocolVersion::V2 => Ok(()),
+            ProtocolVersion::V1 => self.known(checked).await.map(|_| ()),
+        }
+    }
+
+    /// The channel in the books, if it has the terms of the challenge.
+    pub(super) async fn known(&self, checked: &Checked<'_>) -> Result<crate::Channel, Refused> {
+        let channel = checked.channel;
+        let found = self.engine.read(channel).await.map_err(|error| problem::engine(&error))?;
+        let found = found.ok_or_else(|| problem::rejection(&Rejection::ChannelNotFound, channel))?;
+        let advertised = self.config.advertised(checked.escrow);
+        found.identity.check(&advertised).map_err(|rejection| problem::rejection(&rejection, channel))?;
+        Ok(found)
+    }
+
+    /// Takes a voucher and sets the price of one unit aside, in one step.
+    async fn pay(
+        self: &Arc<Self>,
+        checked: &Checked<'_>,
+        voucher: AnySignedVoucher,
+        idempotency_key: Option<&str>,
+        route: &Route,
+        tx_hash: Option<B256>,
+    ) -> Result<Decision, Refused> {
+        let key = checked.credential.request_key(idempotency_key);
+        let then = Spend::Reserve { key, amount: route.price };
+        let reply = self.submit(checked.channel, voucher, then).await?;
+        match reply.answer {
+            Answer::Replayed(outcome) => Ok(Decision::Answer(self.replayed(checked, &outcome))),
+            _ => Ok(Decision::Paid(Box::new(Paid::new(
+                Arc::clone(self),
+                super::paid::Terms {
+                    channel: checked.channel,
+                    challenge_id: checked.credential.challenge.id.clone(),
+                    key,
+                    price: route.price,
+                    is_metered: route.meter == Meter::SseEvent,
+                    tx_hash,
+                },
+                reply.snapshot,
+            )))),
+        }
+    }
+
+    /// Takes a voucher that buys nothing yet.
+    async fn hand_in(
+        &self,
+        checked: &Checked<'_>,
+        voucher: AnySignedVoucher,
+        tx_hash: Option<B256>,
+    ) -> Result<Decision, Refused> {
+        let reply = self.submit(checked.channel, voucher, Spend::Nothing).await?;
+        let balance = Balance::of(checked.channel, &reply.snapshot);
+        let receipt = self.receipt(&checked.credential.challenge.id, balance, None, tx_hash);
+        Ok(Decision::Answer(managed(&receipt)))
+    }
+
+    /// Hands a voucher to the books; anything but a taken voucher that paid for all is a refusal.
+    async fn submit(
+        &self,
+        channel: ChannelId,
+        voucher: AnySignedVoucher,
+        then: Spend,
+    ) -> Result<Reply, Refused> {
+        match self.engine.submit(channel, voucher, then).await {
+            Ok(Verdict::Accepted(Reply { answer: Answer::AcceptedOnly(refused), .. })) => {
+                Err(problem::rejection(&refused, channel))
+            }
+            Ok(Verdict::Accepted(reply)) => Ok(reply),
+            Ok(Verdict::Rejected(refusal)) => Err(problem::refusal(&refusal, channel)),
+            Err(error) => Err(problem::engine(&error)),
+        }
+    }
+
+    /// The answer to a request that was paid and delivered before: how it ended, and nothing again.
+    fn replayed(&self, checked: &Checked<'_>, outcome: &Outcome) -> Response<DoorBody> {
+        let balance = Balance { channel: checked.channel, accepted: outcome.accepted, spent: outcome.spent };
+        managed(&self.receipt(&checked.credential.challenge.id, balance, Some(outcome.units), None))
+    }
+}

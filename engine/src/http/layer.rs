@@ -1,0 +1,128 @@
+//! The door as tower middleware: put it around an axum router or any hyper service.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::ACCEPT_ENCODING;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body;
+use tower_layer::Layer;
+use tower_service::Service;
+
+use super::{Asked, BoxError, Decision, Door, DoorBody, Route, headers};
+
+/// Which route a request asks for; `None` when it is free.
+type Pricing = dyn Fn(&Parts) -> Option<Route> + Send + Sync;
+
+/// Puts a [`Door`] before a service.
+#[derive(Clone)]
+pub struct PaymentLayer {
+    door: Door,
+    pricing: Arc<Pricing>,
+}
+
+impl PaymentLayer {
+    /// Prices every request by `pricing`; a request without a route is free and passes untouched.
+    ///
+    /// A browser's `OPTIONS` carries no credentials: leave it free.
+    pub fn new(door: Door, pricing: impl Fn(&Parts) -> Option<Route> + Send + Sync + 'static) -> Self {
+        Self { door, pricing: Arc::new(pricing) }
+    }
+
+    /// The same route for every request.
+    pub fn flat(door: Door, route: Route) -> Self {
+        Self::new(door, move |_| Some(route.clone()))
+    }
+}
+
+impl fmt::Debug for PaymentLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PaymentLayer").field("door", &self.door).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for PaymentLayer {
+    type Service = PaymentService<S>;
+
+    fn layer(&self, service: S) -> Self::Service {
+        PaymentService { layer: self.clone(), service }
+    }
+}
+
+/// A service behind a [`Door`].
+#[derive(Clone, Debug)]
+pub struct PaymentService<S> {
+    layer: PaymentLayer,
+    service: S,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for PaymentService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError> + Send,
+    ReqBody: Body + Send + 'static,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
+{
+    type Response = Response<DoorBody>;
+    // A failing service is an answer here (502): the client has money at stake and must hear it.
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // Whether the service is ready matters only for requests that are paid or free.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        let (layer, service) = (self.layer.clone(), self.service.clone());
+        Box::pin(async move { Ok(answer(layer, service, request).await) })
+    }
+}
+
+async fn answer<S, ReqBody, ResBody>(
+    layer: PaymentLayer,
+    mut service: S,
+    request: Request<ReqBody>,
+) -> Response<DoorBody>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+    S::Error: Into<BoxError>,
+    ReqBody: Body,
+    ResBody: Body<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
+{
+    let (mut parts, body) = request.into_parts();
+    let Some(route) = (layer.pricing)(&parts) else {
+        return super::deliver::pass(call(&mut service, Request::from_parts(parts, body)).await);
+    };
+    let asked = Asked { method: &parts.method, headers: &parts.headers, body_is_empty: body.is_end_stream() };
+    match layer.door.decide(asked, &route).await {
+        Decision::Answer(answer) => answer,
+        Decision::Paid(paid) => {
+            headers::strip_credentials(&mut parts.headers);
+            if paid.is_metered() {
+                // Events cannot be counted in a compressed stream.
+                parts.headers.remove(ACCEPT_ENCODING);
+            }
+            let answer = call(&mut service, Request::from_parts(parts, body)).await;
+            paid.deliver(answer).await
+        }
+    }
+}
+
+/// Calls a service when it is ready.
+async fn call<S, ReqBody>(service: &mut S, request: Request<ReqBody>) -> Result<S::Response, S::Error>
+where
+    S: Service<Request<ReqBody>>,
+{
+    std::future::poll_fn(|context| service.poll_ready(context)).await?;
+    service.call(request).await
+}

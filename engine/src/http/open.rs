@@ -1,0 +1,117 @@
+//! `open`: checks the client's transaction as far as words go, sends it once, and enters the channel.
+//!
+//! The voucher is verified before anything is broadcast: a client whose first voucher is worth nothing
+//! costs the chain, and whoever pays its fees, nothing. In v2 its signer comes from the descriptor that
+//! hashes to the channel id. In v1 the terms are in the transaction, which the chain's side reads: the
+//! voucher is checked against the `authorizedSigner` that the payload states, and the chain's side checks
+//! that the transaction says the same; a v1 client that states none is verified by the books afterwards.
+
+use std::sync::Arc;
+
+use farebox_core::challenge::credential::Open;
+use farebox_core::channel::Advertised;
+use farebox_core::units::Address;
+use farebox_core::voucher::{AnyDomain, AnySignedVoucher, ProtocolVersion};
+use farebox_crypto::keccak256;
+
+use super::Route;
+use super::door::{Checked, Inner};
+use super::flight::Landed;
+use super::problem::{self, Refused};
+use crate::Verdict;
+use crate::chain::{ClaimedTerms, OpenRequest};
+
+impl Inner {
+    /// Sees to it that the books know the channel. A channel that they know already is left as it is: a
+    /// replayed `open` is worth its voucher, no more (rule 6).
+    pub(super) async fn open(
+        self: &Arc<Self>,
+        checked: &Checked<'_>,
+        open: &Open,
+        voucher: &AnySignedVoucher,
+        route: &Route,
+    ) -> Result<Landed, Refused> {
+        let channel = checked.channel;
+        let terms = claimed_terms(open, checked)?;
+        if let Some(signer) = claimed_signer(&terms) {
+            self.verify_before_broadcast(checked, voucher, signer)?;
+        }
+        let escrow = checked.escrow;
+        let request = OpenRequest {
+            transaction: open.transaction.clone(),
+            channel,
+            terms,
+            escrow: escrow.address,
+            payee: self.config.payee,
+            token: self.config.token,
+            operator: escrow.operator,
+            // A deposit below the first voucher would be broadcast for nothing.
+            deposit_min: route.price.max(open.voucher.cumulative),
+        };
+        let advertised = self.config.advertised(escrow);
+        let flight = (channel, keccak256(&request.transaction));
+        let shared = Arc::clone(self);
+        let send = move || async move {
+            let known = shared.engine.read(channel).await.map_err(|error| problem::engine(&error))?;
+            if let Some(known) = known {
+                let terms = known.identity.check(&advertised);
+                terms.map_err(|rejection| problem::rejection(&rejection, channel))?;
+                return Ok(Landed { tx_hash: None });
+            }
+            shared.send_open(request, &advertised).await
+        };
+        self.transactions.join(flight, send).await
+    }
+
+    /// Sends an open and enters what the chain says about it.
+    async fn send_open(&self, request: OpenRequest, advertised: &Advertised) -> Result<Landed, Refused> {
+        let channel = request.channel;
+        let opened = self.chain.open(request).await.map_err(|refusal| problem::chain(&refusal, channel))?;
+        let tx_hash = Some(opened.tx_hash);
+        // What the chain's side read must be what was asked for, or it is not this channel.
+        if opened.identity.channel_id() != channel {
+            return Err(problem::other_channel_id(channel));
+        }
+        opened.identity.check(advertised).map_err(|rejection| problem::rejection(&rejection, channel))?;
+        let entered =
+            self.engine.open(opened.identity, opened.deposit, opened.settled, opened.position).await;
+        match entered {
+            Ok(Verdict::Accepted(_)) => Ok(Landed { tx_hash }),
+            Ok(Verdict::Rejected(refusal)) => Err(problem::refusal(&refusal, channel)),
+            Err(error) => Err(problem::engine(&error)),
+        }
+    }
+
+    fn verify_before_broadcast(
+        &self,
+        checked: &Checked<'_>,
+        voucher: &AnySignedVoucher,
+        signer: Address,
+    ) -> Result<(), Refused> {
+        let escrow = checked.escrow;
+        let domain = AnyDomain::new(escrow.protocol, escrow.chain_id, escrow.address);
+        let verified = domain.verify_one(&self.verifier, voucher, signer);
+        verified.map(|_| ()).map_err(|error| problem::voucher(&error, checked.channel))
+    }
+}
+
+/// What the payload says the terms are.
+fn claimed_terms(open: &Open, checked: &Checked<'_>) -> Result<ClaimedTerms, Refused> {
+    match open.voucher.descriptor {
+        Some(descriptor) if checked.escrow.protocol == ProtocolVersion::V2 => {
+            if open.authorized_signer.is_some_and(|signer| signer != descriptor.authorized_signer) {
+                return Err(problem::other_signer(checked.channel));
+            }
+            Ok(ClaimedTerms::V2(descriptor))
+        }
+        _ => Ok(ClaimedTerms::V1 { authorized_signer: open.authorized_signer }),
+    }
+}
+
+/// Whose voucher it must be, if the payload says so.
+fn claimed_signer(terms: &ClaimedTerms) -> Option<Address> {
+    match terms {
+        ClaimedTerms::V1 { authorized_signer } => authorized_signer.filter(|signer| !signer.is_zero()),
+        ClaimedTerms::V2(descriptor) => Some(descriptor.expected_signer()),
+    }
+}

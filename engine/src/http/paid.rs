@@ -1,0 +1,206 @@
+//! A paid request: the money that is set aside for it, and how that ends.
+
+use std::sync::Arc;
+
+use farebox_core::challenge::Receipt;
+use farebox_core::channel::{Rejection, RequestKey, Snapshot};
+use farebox_core::units::{Amount, B256, ChannelId};
+
+use super::answer::Balance;
+use super::door::Inner;
+use super::problem;
+use super::streams::Ticket;
+use crate::{EngineError, Refusal, Reply, Step, Verdict};
+
+/// A request whose price is set aside. What is captured is charged, durably, when the call returns; what
+/// is not captured is released when the guard is dropped.
+///
+/// Units must be captured *before* they are delivered.
+pub struct Paid {
+    inner: Arc<Inner>,
+    terms: Terms,
+    units: u64,
+    snapshot: Snapshot,
+    /// Whether the books still hold a reservation for us.
+    is_open: bool,
+}
+
+/// What a paid request is about.
+#[derive(Clone)]
+pub(super) struct Terms {
+    pub(super) channel: ChannelId,
+    pub(super) challenge_id: String,
+    pub(super) key: RequestKey,
+    pub(super) price: Amount,
+    pub(super) is_metered: bool,
+    /// The transaction that opened the channel, if this request did.
+    pub(super) tx_hash: Option<B256>,
+}
+
+/// Units are charged; they may be delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Captured {
+    /// How many units this request was charged in all.
+    pub units: u64,
+    /// What the books hold now.
+    pub snapshot: Snapshot,
+}
+
+/// Why units were not charged. They must not be delivered.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum PaidStop {
+    /// The rules say no; [`Rejection::InsufficientBalance`] says what is missing.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The machine failed.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+impl std::fmt::Debug for Paid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Terms { channel, price, .. } = &self.terms;
+        write!(f, "Paid({channel}, {} units at {price}, ..)", self.units)
+    }
+}
+
+impl Paid {
+    pub(super) fn new(inner: Arc<Inner>, terms: Terms, snapshot: Snapshot) -> Self {
+        Self { inner, terms, units: 0, snapshot, is_open: true }
+    }
+
+    /// The channel that pays.
+    pub fn channel(&self) -> ChannelId {
+        self.terms.channel
+    }
+
+    /// What one unit costs.
+    pub fn price(&self) -> Amount {
+        self.terms.price
+    }
+
+    /// Whether the route is charged by server-sent events.
+    pub fn is_metered(&self) -> bool {
+        self.terms.is_metered
+    }
+
+    /// How many units were charged.
+    pub fn units(&self) -> u64 {
+        self.units
+    }
+
+    /// What the books held after the last step of this request. It is on disk.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// A receipt for what was charged so far.
+    pub fn receipt(&self) -> Receipt {
+        let balance = Balance::of(self.terms.channel, &self.snapshot);
+        self.inner.receipt(&self.terms.challenge_id, balance, Some(self.units), self.terms.tx_hash)
+    }
+
+    /// Charges `units`, from what is set aside first and from what is available after that.
+    pub async fn capture(&mut self, units: u64) -> Result<Captured, PaidStop> {
+        self.charge(units, false).await
+    }
+
+    /// Charges the last `units` and ends the request: its outcome is kept for retries.
+    pub async fn finish(mut self, units: u64) -> Result<Receipt, PaidStop> {
+        self.charge(units, true).await?;
+        Ok(self.receipt())
+    }
+
+    /// Ends the request without a further charge. If nothing was charged, it may be tried again.
+    pub async fn release(mut self) -> Receipt {
+        self.end().await;
+        self.receipt()
+    }
+
+    /// Charges `units` that are about to be delivered.
+    pub(super) async fn charge(&mut self, units: u64, finish: bool) -> Result<Captured, PaidStop> {
+        let amount = self.terms.price.checked_mul(units).ok_or(Rejection::AmountTooLarge)?;
+        let step = Step::Capture { key: self.terms.key, amount, units, finish };
+        let reply = self.apply(step).await?;
+        self.snapshot = reply.snapshot;
+        self.units = self.units.saturating_add(units);
+        self.is_open = !finish;
+        Ok(Captured { units: self.units, snapshot: reply.snapshot })
+    }
+
+    /// Releases what is still set aside, and learns the last balance.
+    pub(super) async fn end(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        match self.apply(Step::Release { key: self.terms.key }).await {
+            Ok(reply) => {
+                self.snapshot = reply.snapshot;
+                self.is_open = false;
+            }
+            // The books ended the request before us: a close, or a restart of the engine.
+            Err(PaidStop::Rejected(_)) => {
+                self.is_open = false;
+                if let Ok(Some(found)) = self.inner.engine.read(self.terms.channel).await {
+                    self.snapshot = found.snapshot;
+                }
+            }
+            // Dropping tries once more.
+            Err(PaidStop::Engine(_)) => {}
+        }
+    }
+
+    async fn apply(&self, step: Step) -> Result<Reply, PaidStop> {
+        match self.inner.engine.apply(self.terms.channel, step).await? {
+            Verdict::Accepted(reply) => Ok(reply),
+            Verdict::Rejected(Refusal::Channel(rejection)) => Err(rejection.into()),
+            // A step without a voucher has no signature that could be refused.
+            Verdict::Rejected(Refusal::Voucher(_)) => Err(Rejection::ReservationNotFound.into()),
+        }
+    }
+
+    /// Reads what the books hold now.
+    pub(super) async fn refresh(&mut self) -> Result<Snapshot, EngineError> {
+        if let Some(found) = self.inner.engine.read(self.terms.channel).await? {
+            self.snapshot = found.snapshot;
+        }
+        Ok(self.snapshot)
+    }
+
+    /// Waits for a voucher above `accepted`; false when the stream should end.
+    pub(super) async fn wait_above(&mut self, accepted: Amount) -> bool {
+        let wait = std::time::Duration::from_millis(self.inner.config.need_voucher_wait_ms_max);
+        let waited = self.inner.engine.wait_above(self.terms.channel, accepted, wait).await;
+        matches!(waited, Ok(crate::Waited::Above(_)))
+    }
+
+    /// Notes that this request is a running stream, so that a close can ask it to end.
+    pub(super) fn enter_streams(&self) -> Ticket {
+        self.inner.streams.enter(self.terms.channel)
+    }
+
+    /// The problem that tells a client why nothing was charged.
+    pub(super) fn problem(&self, stop: &PaidStop) -> problem::Refused {
+        match stop {
+            PaidStop::Rejected(rejection) => problem::rejection(rejection, self.terms.channel),
+            PaidStop::Engine(error) => problem::engine(error),
+        }
+    }
+}
+
+impl Drop for Paid {
+    /// Gives back what is set aside. Without a runtime nothing can be sent; then the next start of the
+    /// engine does it.
+    fn drop(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (inner, channel, key) = (Arc::clone(&self.inner), self.terms.channel, self.terms.key);
+        runtime.spawn(async move {
+            if let Err(problem) = inner.step(channel, Step::Release { key }).await {
+                tracing::debug!(%channel, detail = problem.detail, "a dropped request was not released");
+            }
+        });
+    }
+}

@@ -1,0 +1,216 @@
+//! Every refusal as a problem (RFC 9457). This is the only place that turns a refusal into a status.
+//!
+//! A refusal may come from before any cryptography, so nothing here shows an accepted or spent amount
+//! unless the rejection proves that a voucher of the payer was verified first (rule 3). What is on chain
+//! (deposit, close request) is public.
+
+use farebox_core::challenge::{CredentialError, EchoError, Problem, ProblemType};
+use farebox_core::channel::Rejection;
+use farebox_core::units::ChannelId;
+use farebox_core::voucher::VoucherError;
+
+use super::headers::IdempotencyKeyError;
+use crate::chain::{ChainRefusal, CloseFailure};
+use crate::{EngineError, Refusal};
+
+/// A refusal on its way to the answer. Boxed: it is the rare case of every result here.
+pub(super) type Refused = Box<Problem>;
+
+/// When a client should ask again about something that is on its way.
+const RETRY_SOON_S: u64 = 1;
+/// When a client should ask again about a transaction or a broken part.
+const RETRY_LATER_S: u64 = 5;
+
+fn refused(kind: ProblemType, detail: impl Into<String>) -> Refused {
+    Box::new(Problem::new(kind, detail))
+}
+
+/// No credential.
+pub(super) fn payment_required() -> Refused {
+    refused(ProblemType::PaymentRequired, "Payment is required.")
+}
+
+/// A credential that cannot be read.
+pub(super) fn malformed(error: impl Into<CredentialError>) -> Refused {
+    let error = error.into();
+    let kind = match error {
+        CredentialError::Several { .. } => ProblemType::BadRequest,
+        _ => ProblemType::MalformedCredential,
+    };
+    refused(kind, error.to_string())
+}
+
+/// An idempotency key that cannot be used.
+pub(super) fn bad_idempotency_key(error: IdempotencyKeyError) -> Refused {
+    refused(ProblemType::BadRequest, error.to_string())
+}
+
+/// A challenge that is not taken. The draft gives top-ups a type of their own.
+pub(super) fn bad_challenge(error: &EchoError, is_top_up: bool) -> Refused {
+    let kind = if is_top_up { ProblemType::ChallengeNotFound } else { ProblemType::InvalidChallenge };
+    refused(kind, error.to_string())
+}
+
+/// A challenge of ours that asked something else.
+pub(super) fn other_challenge(is_top_up: bool) -> Refused {
+    let kind = if is_top_up { ProblemType::ChallengeNotFound } else { ProblemType::InvalidChallenge };
+    refused(kind, "the challenge was issued for another price or other terms than this resource asks now")
+}
+
+/// A descriptor that hashes to another channel.
+pub(super) fn other_channel_id(claimed: ChannelId) -> Refused {
+    let detail =
+        "the channel id is not the hash of the descriptor, the escrow and the chain of the challenge";
+    Box::new(Problem::new(ProblemType::VerificationFailed, detail).on(claimed))
+}
+
+/// `authorizedSigner` of an `open` that is not the descriptor's.
+pub(super) fn other_signer(channel: ChannelId) -> Refused {
+    let detail = "payload.authorizedSigner differs from payload.descriptor.authorizedSigner";
+    Box::new(Problem::new(ProblemType::VerificationFailed, detail).on(channel))
+}
+
+/// What the books or the verifier refused.
+pub(super) fn refusal(refusal: &Refusal, channel: ChannelId) -> Refused {
+    match refusal {
+        Refusal::Channel(found) => rejection(found, channel),
+        Refusal::Voucher(found) => voucher(found, channel),
+    }
+}
+
+/// What the rules refused.
+pub(super) fn rejection(rejection: &Rejection, channel: ChannelId) -> Refused {
+    let (kind, detail) = match rejection {
+        Rejection::ChannelNotFound => (ProblemType::ChannelNotFound, rejection.to_string()),
+        // The drafts have no type for a pending close; reference servers answer like this.
+        Rejection::ChannelFinalized | Rejection::ClosePending { .. } => {
+            (ProblemType::ChannelFinalized, rejection.to_string())
+        }
+        Rejection::CloseInFlight
+        | Rejection::RequestInFlight
+        | Rejection::TooManyReservations { .. }
+        | Rejection::ReservationsActive { .. } => {
+            let problem = Problem::new(ProblemType::Conflict, rejection.to_string());
+            return Box::new(problem.on(channel).retry_after(RETRY_SOON_S));
+        }
+        Rejection::WrongSigner { .. } => {
+            (ProblemType::SignerMismatch, "the signer is not authorized for this channel".into())
+        }
+        Rejection::AmountExceedsDeposit { .. } => (ProblemType::AmountExceedsDeposit, rejection.to_string()),
+        // The difference would tell what was accepted.
+        Rejection::DeltaTooSmall { minimum, .. } => (
+            ProblemType::DeltaTooSmall,
+            format!("the voucher raises the accepted amount by less than the minimum of {minimum}"),
+        ),
+        Rejection::InsufficientBalance { .. } => return insufficient(rejection, channel),
+        // Both come after the voucher was verified, and the client needs the amount to sign the right one.
+        Rejection::CloseBelowOwed { owed, .. } => {
+            return insufficient_close(rejection, *owed, channel);
+        }
+        Rejection::CloseNotExact { spent } => return insufficient_close(rejection, *spent, channel),
+        Rejection::WrongChannel { .. }
+        | Rejection::AmountNotIncreasing
+        | Rejection::VoucherPublic
+        | Rejection::AmountTooLarge
+        | Rejection::TermMismatch { .. }
+        | Rejection::OpenMismatch { .. }
+        | Rejection::ReservationNotFound
+        | Rejection::NothingToSettle
+        | Rejection::NotClosing => (ProblemType::VerificationFailed, rejection.to_string()),
+    };
+    Box::new(Problem::new(kind, detail).on(channel))
+}
+
+/// What is available does not pay the price. Only a verified voucher gets here.
+fn insufficient(rejection: &Rejection, channel: ChannelId) -> Refused {
+    let mut problem = Problem::new(ProblemType::InsufficientBalance, rejection.to_string()).on(channel);
+    if let Rejection::InsufficientBalance { cost, available, required_cumulative } = rejection {
+        problem.required_top_up = Some(cost.saturating_sub(*available));
+        problem.required_cumulative = Some(*required_cumulative);
+    }
+    Box::new(problem)
+}
+
+/// A close whose voucher has the wrong amount.
+fn insufficient_close(
+    rejection: &Rejection,
+    required: farebox_core::units::Amount,
+    channel: ChannelId,
+) -> Refused {
+    let mut problem = Problem::new(ProblemType::VerificationFailed, rejection.to_string()).on(channel);
+    problem.required_cumulative = Some(required);
+    Box::new(problem)
+}
+
+/// What the verifier refused.
+pub(super) fn voucher(error: &VoucherError, channel: ChannelId) -> Refused {
+    let (kind, detail) = match error {
+        VoucherError::WrongSigner { .. } => {
+            (ProblemType::SignerMismatch, "the signer is not authorized for this channel".into())
+        }
+        VoucherError::AmountTooLarge { .. } | VoucherError::ProtocolMismatch { .. } => {
+            (ProblemType::VerificationFailed, error.to_string())
+        }
+        _ => (ProblemType::InvalidSignature, error.to_string()),
+    };
+    Box::new(Problem::new(kind, detail).on(channel))
+}
+
+/// The machine failed: nothing was refused.
+pub(super) fn engine(error: &EngineError) -> Refused {
+    let (detail, retry_after_s) = match error {
+        EngineError::Busy { retry_after_ms } => {
+            ("the server is busy; nothing was done", retry_after_ms.div_ceil(1_000).max(1))
+        }
+        // The cause is for the operator's eyes; health and logs have it.
+        _ => ("the server cannot take payments now; a retry is charged once", RETRY_LATER_S),
+    };
+    Box::new(Problem::new(ProblemType::Unavailable, detail).retry_after(retry_after_s))
+}
+
+/// An `open` or `topUp` that did not happen, or may not have happened (rule 10).
+pub(super) fn chain(refusal: &ChainRefusal, channel: ChannelId) -> Refused {
+    let unavailable = |detail: &str| {
+        Box::new(Problem::new(ProblemType::Unavailable, detail).on(channel).retry_after(RETRY_LATER_S))
+    };
+    match refusal {
+        ChainRefusal::BadTransaction { .. } | ChainRefusal::Reverted { .. } => {
+            Box::new(Problem::new(ProblemType::VerificationFailed, refusal.to_string()).on(channel))
+        }
+        ChainRefusal::Unavailable { .. } => {
+            unavailable("the chain cannot be reached; nothing was broadcast, try again")
+        }
+        ChainRefusal::Unknown { .. } => unavailable(
+            "the transaction was broadcast and its receipt is not known yet; send the same credential again",
+        ),
+    }
+}
+
+/// A close that did not happen, or may not have happened (rule 10).
+pub(super) fn close(failure: &CloseFailure, channel: ChannelId) -> Refused {
+    let detail = match failure {
+        CloseFailure::NotSent { .. } => "the close could not be sent; the channel is still open, try again",
+        CloseFailure::Reverted { .. } => "the close transaction failed; the channel is still open, try again",
+        CloseFailure::Unknown { .. } => {
+            "the close was broadcast and its receipt is not known yet; it goes on without you"
+        }
+    };
+    Box::new(Problem::new(ProblemType::Unavailable, detail).on(channel).retry_after(RETRY_LATER_S))
+}
+
+/// Too many transactions are on their way.
+pub(super) fn too_many_transactions() -> Refused {
+    let detail = "too many transactions are on their way to the chain; nothing was done";
+    Box::new(Problem::new(ProblemType::Unavailable, detail).retry_after(RETRY_SOON_S))
+}
+
+/// A task of ours ended without a result.
+pub(super) fn lost_task() -> Refused {
+    let detail = "the server lost track of the transaction; send the same credential again";
+    Box::new(Problem::new(ProblemType::Unavailable, detail).retry_after(RETRY_LATER_S))
+}
+
+/// The service behind the door gave no answer.
+pub(super) fn bad_gateway(detail: &'static str) -> Problem {
+    Problem::new(ProblemType::BadGateway, detail)
+}

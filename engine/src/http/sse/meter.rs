@@ -1,0 +1,319 @@
+//! Delivers a stream of events, and charges for it before it leaves.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+
+use bytes::{Bytes, BytesMut};
+use farebox_core::challenge::NeedVoucher;
+use farebox_core::channel::{Rejection, Snapshot};
+use farebox_core::units::Amount;
+use futures_util::FutureExt;
+use futures_util::stream::unfold;
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, StreamBody};
+
+use super::split::{SseEvent, SseSplitter};
+use crate::http::streams::Ticket;
+use crate::http::{BoxError, DoorBody, Paid, PaidStop};
+
+/// The most events that are charged in one step.
+pub const CHUNK_EVENTS_MAX: usize = 64;
+/// About the most bytes that are collected for one step.
+pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
+/// How often a stream looks again when the money that it saw was taken by another request.
+const RACES_MAX: u32 = 64;
+
+/// The body of a metered stream: `upstream`'s events, each charged to `paid` before it leaves.
+///
+/// It must be polled on a tokio runtime. Dropping it ends the request.
+pub fn meter<B>(upstream: B, paid: Paid) -> DoorBody
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let ticket = paid.enter_streams();
+    let metered = Metered {
+        source: Source { upstream: Box::pin(upstream), splitter: SseSplitter::default(), is_over: false },
+        ready: VecDeque::new(),
+        paid,
+        ticket,
+        state: State::Running,
+    };
+    let frames = unfold(metered, |mut metered| async move {
+        let bytes = metered.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(bytes)), metered))
+    });
+    StreamBody::new(frames).map_err(|never| match never {}).boxed_unsync()
+}
+
+/// A stream on its way.
+struct Metered<B> {
+    source: Source<B>,
+    /// Events that the service gave and that are not delivered yet.
+    ready: VecDeque<SseEvent>,
+    paid: Paid,
+    ticket: Ticket,
+    state: State,
+}
+
+#[derive(Clone, Copy)]
+enum State {
+    /// Events come and are charged.
+    Running,
+    /// The client was asked for a voucher above this amount.
+    Waiting {
+        accepted: Amount,
+    },
+    /// The receipt is the next and last thing.
+    Ending,
+    Over,
+}
+
+/// What to do next with what is ready.
+enum Turn {
+    /// So many events of the queue are paid or free.
+    Deliver(usize),
+    /// The client has to sign more.
+    Ask(NeedVoucher),
+    /// Nothing more can be charged.
+    End,
+}
+
+impl<B> Metered<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    /// The next bytes for the client.
+    async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            match self.state {
+                State::Over => return None,
+                State::Ending => {
+                    self.state = State::Over;
+                    self.paid.end().await;
+                    return Some(self.paid.receipt().to_event().into());
+                }
+                State::Waiting { accepted } => {
+                    let may_go_on = tokio::select! {
+                        may_go_on = self.paid.wait_above(accepted) => may_go_on,
+                        () = self.ticket.stopped() => false,
+                    };
+                    self.state = if may_go_on { State::Running } else { State::Ending };
+                }
+                State::Running => {
+                    self.collect().await;
+                    if self.ready.is_empty() || self.ticket.is_stopped() {
+                        self.state = State::Ending;
+                        continue;
+                    }
+                    match self.turn().await {
+                        Turn::Deliver(count) => return Some(self.take(count)),
+                        Turn::Ask(event) => {
+                            self.state = State::Waiting { accepted: event.accepted };
+                            return Some(event.to_event().into());
+                        }
+                        Turn::End => self.state = State::Ending,
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for an event if none is ready, then takes what else is at hand.
+    async fn collect(&mut self) {
+        if self.ready.is_empty() {
+            tokio::select! {
+                biased;
+                () = self.ticket.stopped() => return,
+                () = self.source.read(&mut self.ready) => {}
+            }
+        }
+        while self.ready.len() < CHUNK_EVENTS_MAX
+            && self.source.has_more()
+            && self.ready_bytes() < CHUNK_BYTES_MAX
+        {
+            // One poll: what is not there yet is not waited for.
+            if self.source.read_once(&mut self.ready).now_or_never().is_none() {
+                break;
+            }
+        }
+    }
+
+    fn ready_bytes(&self) -> usize {
+        self.ready.iter().map(|event| event.bytes.len()).sum()
+    }
+
+    /// Charges for as much of what is ready as can be paid.
+    async fn turn(&mut self) -> Turn {
+        let count = self.ready.len().min(CHUNK_EVENTS_MAX);
+        for _ in 0..RACES_MAX {
+            let billed = self.ready.iter().take(count).filter(|event| event.is_billed).count() as u64;
+            if billed == 0 {
+                return Turn::Deliver(count);
+            }
+            let payable = match self.paid.capture(billed).await {
+                Ok(_) => return Turn::Deliver(count),
+                Err(PaidStop::Rejected(Rejection::InsufficientBalance { available, .. })) => {
+                    units_within(available, self.paid.price())
+                }
+                Err(stop) => return self.stop(&stop),
+            };
+            if payable > 0 {
+                match self.paid.capture(payable.min(billed)).await {
+                    Ok(_) => return Turn::Deliver(self.prefix(payable.min(billed))),
+                    // Another request was faster: look again.
+                    Err(PaidStop::Rejected(Rejection::InsufficientBalance { .. })) => continue,
+                    Err(stop) => return self.stop(&stop),
+                }
+            }
+            let free = self.prefix(0);
+            if free > 0 {
+                return Turn::Deliver(free);
+            }
+            if let Some(turn) = self.ask(billed).await {
+                return turn;
+            }
+        }
+        tracing::debug!(channel = %self.paid.channel(), "a stream ends: others take all money of its channel");
+        Turn::End
+    }
+
+    /// Finds out what the client must sign to pay for `billed` events; `None` to look again.
+    async fn ask(&mut self, billed: u64) -> Option<Turn> {
+        // What one unit needs, in the words of the books. If it can be paid by now, it is.
+        let one = match self.paid.capture(1).await {
+            Ok(_) => return Some(Turn::Deliver(self.prefix(1))),
+            Err(PaidStop::Rejected(Rejection::InsufficientBalance { required_cumulative, .. })) => {
+                required_cumulative
+            }
+            Err(stop) => return Some(self.stop(&stop)),
+        };
+        let snapshot = match self.paid.refresh().await {
+            Ok(snapshot) => snapshot,
+            Err(error) => return Some(self.stop(&PaidStop::Engine(error))),
+        };
+        if snapshot.accepted >= one {
+            // A voucher came in between: waiting for a higher one would wait for ever.
+            return None;
+        }
+        let required = required(one, self.paid.price(), billed, &snapshot);
+        let channel = self.paid.channel();
+        Some(Turn::Ask(NeedVoucher {
+            channel,
+            required,
+            accepted: snapshot.accepted,
+            deposit: snapshot.deposit,
+        }))
+    }
+
+    fn stop(&self, stop: &PaidStop) -> Turn {
+        tracing::debug!(channel = %self.paid.channel(), %stop, "a stream ends");
+        Turn::End
+    }
+
+    /// How many events of the queue `units` pay for, with the free ones before the next billed one.
+    fn prefix(&self, units: u64) -> usize {
+        let mut left = units;
+        let within = self.ready.iter().take_while(|event| {
+            if !event.is_billed {
+                return true;
+            }
+            let is_paid = left > 0;
+            left = left.saturating_sub(1);
+            is_paid
+        });
+        within.count()
+    }
+
+    /// The first `count` events as bytes.
+    fn take(&mut self, count: usize) -> Bytes {
+        if count == 1 {
+            return self.ready.pop_front().map(|event| event.bytes).unwrap_or_default();
+        }
+        let mut bytes = BytesMut::new();
+        for event in self.ready.drain(..count) {
+            bytes.extend_from_slice(&event.bytes);
+        }
+        bytes.freeze()
+    }
+}
+
+/// How many units `money` buys. A free unit is never short of money, so a price of zero does not come here.
+fn units_within(money: Amount, price: Amount) -> u64 {
+    let units = money.get().checked_div(price.get()).unwrap_or_default();
+    u64::try_from(units).unwrap_or(u64::MAX)
+}
+
+/// What the next voucher must reach for `billed` units, when `one` is what a single unit needs: as much as
+/// the deposit allows, but one unit at least (then the client has to top up first).
+fn required(one: Amount, price: Amount, billed: u64, snapshot: &Snapshot) -> Amount {
+    let room = snapshot.deposit.saturating_sub(one);
+    let more = units_within(room, price).min(billed.saturating_sub(1));
+    price.checked_mul(more).and_then(|more| one.checked_add(more)).unwrap_or(one)
+}
+
+/// The service's side of a stream.
+struct Source<B> {
+    upstream: Pin<Box<B>>,
+    splitter: SseSplitter,
+    is_over: bool,
+}
+
+impl<B> Source<B>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    fn has_more(&self) -> bool {
+        !self.is_over
+    }
+
+    /// Reads until there is an event or the end.
+    async fn read(&mut self, ready: &mut VecDeque<SseEvent>) {
+        while ready.is_empty() && !self.is_over {
+            self.read_once(ready).await;
+        }
+    }
+
+    /// Reads one piece. Nothing is lost when the future is dropped while it waits.
+    async fn read_once(&mut self, ready: &mut VecDeque<SseEvent>) {
+        match self.upstream.frame().await {
+            Some(Ok(frame)) => {
+                // Trailers say nothing to a client of events.
+                if let Ok(bytes) = frame.into_data() {
+                    self.splitter.push(&bytes);
+                    self.split(ready);
+                }
+            }
+            Some(Err(error)) => {
+                // Half an event is none: it is neither delivered nor charged.
+                let error: BoxError = error.into();
+                tracing::warn!(%error, "the service broke off an event stream");
+                self.is_over = true;
+            }
+            None => {
+                self.is_over = true;
+                ready.extend(self.splitter.finish().filter(|event| !event.is_reserved));
+            }
+        }
+    }
+
+    fn split(&mut self, ready: &mut VecDeque<SseEvent>) {
+        loop {
+            match self.splitter.next_event() {
+                Ok(Some(event)) if event.is_reserved => {
+                    tracing::warn!("the service sent an event with a name of the payment scheme: dropped");
+                }
+                Ok(Some(event)) => ready.push_back(event),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%error, "an event stream ends");
+                    self.is_over = true;
+                    return;
+                }
+            }
+        }
+    }
+}
