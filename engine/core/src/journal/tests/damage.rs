@@ -93,6 +93,25 @@ fn an_intact_frame_that_is_not_understood_is_not_damage() {
 }
 
 #[test]
+fn a_record_with_more_or_less_than_its_fields_is_refused() {
+    let event = Event::Settled { settled: Amount::new(1) };
+    let mut whole = Vec::new();
+    encode_event(&mut whole, ChannelId(crate::units::B256::ZERO), 1, &event);
+    for (body_bytes, malformed) in [
+        (17, Malformed::LeftOver { bytes: 1 }),
+        (15, Malformed::UnexpectedEnd { needed_bytes: 16, found_bytes: 15 }),
+    ] {
+        let mut record = whole.clone();
+        record.resize(RECORD_BYTES_MIN + body_bytes, 0);
+        record[2] = body_bytes as u8;
+        let mut builder = FrameBuilder::new();
+        builder.append(&record).unwrap();
+        let refused = decode(builder.finish(1, 1, Link::GENESIS, None));
+        assert_eq!(refused, Err(FrameError::BadRecord { index: 0, malformed }));
+    }
+}
+
+#[test]
 fn terms_of_another_channel_are_refused() {
     let Event::Opened { identity, .. } = opened() else { unreachable!("it is Opened") };
     let foreign = ChannelId(crate::units::B256::repeat_byte(1));
