@@ -18,6 +18,8 @@
 //! 5. **Damage is told, not repaired.** What cannot be read is [`LedgerError::Corrupt`], never skipped. The
 //!    one exception is a torn last frame: see [`recover`].
 
+#[cfg(test)]
+mod conformance;
 mod error;
 pub mod memory;
 pub mod recover;

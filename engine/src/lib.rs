@@ -10,11 +10,11 @@ pub mod pipeline;
 #[cfg(feature = "http")]
 pub mod http;
 
-pub use farebox_core as core;
 pub use clock::{Clock, SystemClock};
 pub use ledger::{Ledger, LedgerError, LedgerRead, MemoryLedger};
 #[cfg(feature = "rocksdb")]
 pub use ledger::{RocksLedger, RocksView};
+pub use farebox_core as core;
 pub use pipeline::{
     Channel, Config, ConfigError, Engine, EngineError, Health, Refusal, Reply, Step, Verdict, Waited,
 };

@@ -222,3 +222,32 @@ impl Ledger for MemoryLedger {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::conformance::{Disk, conformance};
+
+    impl Disk for MemoryStore {
+        type Writer = MemoryLedger;
+        type View = MemoryStore;
+
+        fn new() -> Self {
+            Self::new()
+        }
+
+        fn open(&self) -> Result<MemoryLedger, LedgerError> {
+            Ok(MemoryLedger::open(self))
+        }
+
+        fn view(&self) -> MemoryStore {
+            self.after_crash(true)
+        }
+
+        fn damage_frame(&self, sequence: u64, damage: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
+            Self::damage_frame(self, sequence, damage);
+        }
+    }
+
+    conformance!(MemoryStore);
+}

@@ -24,7 +24,8 @@
 //! RocksDB replays its log and **skips** records that are damaged, instead of stopping at the first one
 //! (which would silently forget acknowledged frames behind it) or refusing (which would refuse an honest
 //! torn write). Which frames are then missing is for the frames' own chain to judge: see
-//! [`recover`](super::recover). Store version and epoch are flushed to a table file when the ledger is
+//! [`recover`](super::recover()). Damage in the last block of the log can hide several frames at its end;
+//! [`witness`](self::witness) finds out that they were there, and such a ledger is refused. Store version and epoch are flushed to a table file when the ledger is
 //! opened, so no damage of the log touches them.
 //!
 //! # What it assumes of the disk
@@ -36,6 +37,7 @@ mod columns;
 mod failure;
 pub(super) mod meta;
 mod open;
+mod witness;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -196,3 +198,6 @@ macro_rules! read_from_columns {
 
 read_from_columns!(RocksLedger);
 read_from_columns!(RocksView);
+
+#[cfg(test)]
+mod tests;

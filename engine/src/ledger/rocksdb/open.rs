@@ -10,10 +10,14 @@ use rocksdb::{
 use super::columns::{ALL, BALANCES, CHANNELS, Columns, JOURNAL, META};
 use super::failure::{failed, is_locked};
 use super::meta::{EPOCH, STORE_VERSION, VERSION, decode_u32, decode_u64};
+use super::witness::newest_frame;
 use crate::ledger::LedgerError;
 
 /// Names the writing process, for the message of a second one.
 const PID_FILE: &str = "farebox.pid";
+
+/// The file that every RocksDB has.
+const CURRENT: &str = "CURRENT";
 
 /// Table files that RocksDB may hold open.
 const OPEN_FILES_MAX: i32 = 512;
@@ -31,6 +35,11 @@ pub(super) fn for_writing(path: &Path) -> Result<(Columns, u64), LedgerError> {
     let mut options = database_options();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
+    if path.join(CURRENT).exists() {
+        // Opening for writing moves the log's content to table files, and with it the traces of damage.
+        // So the end of the journal is looked at before.
+        drop(for_reading(path)?);
+    }
     let opened = DB::open_cf_descriptors(&options, path, descriptors());
     let db = opened.map_err(|error| {
         if is_locked(&error) {
@@ -50,16 +59,19 @@ pub(super) fn for_writing(path: &Path) -> Result<(Columns, u64), LedgerError> {
 
 /// Opens the store without a lock and without the right to write.
 pub(super) fn for_reading(path: &Path) -> Result<Columns, LedgerError> {
-    if !path.join("CURRENT").exists() {
+    if !path.join(CURRENT).exists() {
         return Err(LedgerError::NotFound { path: path.into() });
     }
     let mut tries = 0;
     loop {
         tries += 1;
+        // Before RocksDB: a running writer goes on, and the view may only be newer than what was seen.
+        let witness = newest_frame(path)?;
         match DB::open_cf_descriptors_read_only(&database_options(), path, descriptors(), false) {
             Ok(db) => {
                 let columns = Columns { db };
                 check_version(&columns, false)?;
+                check_end(&columns, witness)?;
                 return Ok(columns);
             }
             Err(error) if tries == VIEW_TRIES_MAX => return Err(failed("open for reading", error)),
@@ -110,6 +122,17 @@ fn check_version(columns: &Columns, may_write: bool) -> Result<(), LedgerError> 
         Some(STORE_VERSION) => Ok(()),
         _ => Err(LedgerError::UnknownVersion { found, expected: STORE_VERSION }),
     }
+}
+
+/// Refuses a journal that ends although a later frame was begun: the frames between were acknowledged.
+fn check_end(columns: &Columns, witness: u64) -> Result<(), LedgerError> {
+    let last = columns.last_frame()?.max(columns.mark()?.sequence);
+    let missing = last + 1;
+    if witness <= missing {
+        return Ok(());
+    }
+    let what = format!("it cannot be read, but the write-ahead log shows that frame {witness} came after it");
+    Err(LedgerError::CorruptFrame { sequence: missing, what: what.into() })
 }
 
 fn is_empty(columns: &Columns) -> Result<bool, LedgerError> {

@@ -1,0 +1,188 @@
+//! The conformance suite on a real disk, and what only this ledger can get wrong.
+
+use std::process::Command;
+
+use rocksdb::{DB, Options};
+use tempfile::TempDir;
+
+use super::columns::{ALL, BALANCES, JOURNAL, META};
+use super::failure::failed;
+use super::meta::VERSION;
+use super::{RocksLedger, RocksView};
+use crate::ledger::conformance::{Disk, conformance, identity};
+use crate::ledger::{LedgerError, LedgerRead, recover};
+
+struct Folder(TempDir);
+
+impl Disk for Folder {
+    type Writer = RocksLedger;
+    type View = RocksView;
+
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn open(&self) -> Result<RocksLedger, LedgerError> {
+        RocksLedger::open(self.0.path())
+    }
+
+    fn view(&self) -> RocksView {
+        RocksLedger::open_read_only(self.0.path()).unwrap()
+    }
+
+    fn damage_frame(&self, sequence: u64, damage: impl FnOnce(Vec<u8>) -> Option<Vec<u8>>) {
+        let db = self.raw();
+        let (column, key) = (db.cf_handle(JOURNAL).unwrap(), sequence.to_be_bytes());
+        match damage(db.get_cf(column, key).unwrap().unwrap()) {
+            Some(bytes) => db.put_cf(column, key, bytes).unwrap(),
+            None => db.delete_cf(column, key).unwrap(),
+        }
+    }
+}
+
+impl Folder {
+    /// The database without the ledger around it.
+    fn raw(&self) -> DB {
+        DB::open_cf(&Options::default(), self.0.path(), ALL).unwrap()
+    }
+}
+
+conformance!(Folder);
+
+#[test]
+fn an_unknown_version_is_refused_for_writing_and_reading() {
+    let disk = Folder::new();
+    drop(disk.open().unwrap());
+    let raw = disk.raw();
+    raw.put_cf(raw.cf_handle(META).unwrap(), VERSION, 2_u32.to_le_bytes()).unwrap();
+    drop(raw);
+    for result in [disk.open().map(drop), RocksLedger::open_read_only(disk.0.path()).map(drop)] {
+        match result {
+            Err(LedgerError::UnknownVersion { found: Some(2), expected: 1 }) => {}
+            other => panic!("expected an unknown version, found {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_filled_store_without_a_version_is_refused() {
+    let disk = Folder::new();
+    drop(disk.open().unwrap());
+    let raw = disk.raw();
+    raw.delete_cf(raw.cf_handle(META).unwrap(), VERSION).unwrap();
+    drop(raw);
+    assert!(matches!(disk.open(), Err(LedgerError::UnknownVersion { found: None, .. })));
+}
+
+#[test]
+fn a_view_of_nothing_is_refused_and_makes_nothing() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("none");
+    assert!(matches!(RocksLedger::open_read_only(&path), Err(LedgerError::NotFound { .. })));
+    assert!(!path.exists());
+}
+
+#[test]
+fn damaged_images_are_told_by_channel() {
+    let disk = Folder::new();
+    drop(disk.open().unwrap());
+    let channel = identity(1).channel_id();
+    let raw = disk.raw();
+    raw.put_cf(raw.cf_handle(BALANCES).unwrap(), channel.0, b"not a state").unwrap();
+    drop(raw);
+    let ledger = disk.open().unwrap();
+    for result in [ledger.load(channel).map(drop), ledger.channels(None, 9).map(drop)] {
+        match result {
+            Err(LedgerError::CorruptChannel { channel: told, .. }) => assert_eq!(told, channel),
+            other => panic!("expected a damaged channel, found {other:?}"),
+        }
+    }
+}
+
+/// Cuts and flips the very file that a crash leaves: RocksDB's write-ahead log.
+#[test]
+fn a_torn_log_loses_its_last_frame_and_a_damaged_one_is_refused() {
+    let disk = Folder::new();
+    let ledger = disk.open().unwrap();
+    write_vouchers(&ledger, 20);
+    // A crash: the log stays as it is, nothing is flushed.
+    let copy = TempDir::new().unwrap();
+    for entry in std::fs::read_dir(disk.0.path()).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    drop(ledger);
+    let log = newest_log(copy.path());
+    let bytes = std::fs::read(&log).unwrap();
+
+    for cut in [1, 7, 60] {
+        std::fs::write(&log, &bytes[..bytes.len() - cut]).unwrap();
+        let view = RocksLedger::open_read_only(copy.path()).unwrap();
+        assert_eq!(recover(&view).unwrap().head.sequence, 19, "cut by {cut} bytes");
+    }
+
+    // Damage inside: RocksDB drops it with all that follows in its block, and says nothing.
+    for part in [5, 3, 2] {
+        let mut flipped = bytes.clone();
+        flipped[bytes.len() * (part - 1) / part] ^= 0x40;
+        std::fs::write(&log, &flipped).unwrap();
+        let view = || RocksLedger::open_read_only(copy.path()).map(drop);
+        let writer = || RocksLedger::open(copy.path()).map(drop);
+        // A refusal leaves the traces where they are.
+        for opened in [view(), writer(), writer(), view()] {
+            match opened {
+                Err(LedgerError::CorruptFrame { sequence, .. }) => assert!((2..20).contains(&sequence)),
+                other => panic!("expected damage inside, found {other:?}"),
+            }
+        }
+    }
+}
+
+fn newest_log(folder: &std::path::Path) -> std::path::PathBuf {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let logs = files.filter(|path| path.extension().is_some_and(|extension| extension == "log"));
+    logs.filter(|path| path.metadata().unwrap().len() > 0).max().unwrap()
+}
+
+fn write_vouchers(ledger: &RocksLedger, frames: u64) {
+    use crate::ledger::conformance::write_channel;
+    write_channel(ledger, 1, frames - 1);
+}
+
+#[test]
+fn a_second_process_is_refused_with_the_number_of_the_first() {
+    let disk = Folder::new();
+    let _ledger = disk.open().unwrap();
+    // This very test binary, asked to run the one test below.
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ledger::rocksdb::tests::opens_the_folder_of_another_process", "--nocapture"])
+        .env(OTHER_PROCESS, disk.0.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains(&format!("in use by process {}", std::process::id())), "{said}");
+}
+
+const OTHER_PROCESS: &str = "FAREBOX_TEST_OTHER_PROCESS";
+
+/// The other process of the test above; by itself it has nothing to do.
+#[test]
+fn opens_the_folder_of_another_process() {
+    let Some(path) = std::env::var_os(OTHER_PROCESS) else { return };
+    let refused = RocksLedger::open(path).unwrap_err();
+    assert!(matches!(refused, LedgerError::Locked { .. }), "{refused}");
+    println!("{refused}");
+}
+
+#[test]
+fn a_full_disk_has_its_own_error() {
+    let folder = TempDir::new().unwrap();
+    // RocksDB makes no error of a given text by itself; this one has its shape.
+    let missing = DB::open_cf(&Options::default(), folder.path().join("No space left on device/db"), ALL);
+    let error = failed("append a frame", missing.unwrap_err());
+    assert!(matches!(error, LedgerError::DiskFull { action: "append a frame", .. }), "{error:?}");
+    let missing = DB::open_cf(&Options::default(), folder.path().join("elsewhere/db"), ALL);
+    let error = failed("append a frame", missing.unwrap_err());
+    assert!(matches!(error, LedgerError::Io { .. } | LedgerError::Corrupt { .. }), "{error:?}");
+}
