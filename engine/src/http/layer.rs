@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::ACCEPT_ENCODING;
 use http::request::Parts;
 use http::{Request, Response};
 use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Asked, BoxError, Decision, Door, DoorBody, Route, headers};
+use super::{Asked, BoxError, Decision, Door, DoorBody, Route};
 
 /// Which route a request asks for; `None` when it is free.
 type Pricing = dyn Fn(&Parts) -> Option<Route> + Send + Sync;
@@ -107,11 +106,7 @@ where
     match layer.door.decide(asked, &route).await {
         Decision::Answer(answer) => answer,
         Decision::Paid(paid) => {
-            headers::strip_credentials(&mut parts.headers);
-            if paid.is_metered() {
-                // Events cannot be counted in a compressed stream.
-                parts.headers.remove(ACCEPT_ENCODING);
-            }
+            paid.prepare(&mut parts.headers);
             let answer = call(&mut service, Request::from_parts(parts, body)).await;
             paid.deliver(answer).await
         }

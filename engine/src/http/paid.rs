@@ -5,11 +5,12 @@ use std::sync::Arc;
 use farebox_core::challenge::Receipt;
 use farebox_core::channel::{Rejection, RequestKey, Snapshot};
 use farebox_core::units::{Amount, B256, ChannelId};
+use http::header::{ACCEPT_ENCODING, HeaderMap};
 
 use super::answer::Balance;
 use super::door::Inner;
-use super::problem;
 use super::streams::Ticket;
+use super::{headers, problem};
 use crate::{EngineError, Refusal, Reply, Step, Verdict};
 
 /// A request whose price is set aside. What is captured is charged, durably, when the call returns; what
@@ -82,6 +83,15 @@ impl Paid {
     /// Whether the route is charged by server-sent events.
     pub fn is_metered(&self) -> bool {
         self.terms.is_metered
+    }
+
+    /// Makes the request ready for the service behind the door: the credential stays here (it is a bearer
+    /// token), and a metered stream must come uncompressed, or its events cannot be counted.
+    pub fn prepare(&self, headers: &mut HeaderMap) {
+        headers::strip_credentials(headers);
+        if self.is_metered() {
+            headers.remove(ACCEPT_ENCODING);
+        }
     }
 
     /// How many units were charged.

@@ -1,0 +1,10 @@
+//! The door from end to end: real credentials, real books in memory, a double for the chain.
+#![cfg(feature = "http")]
+
+mod answers;
+mod layer;
+mod manage;
+mod money;
+mod open;
+mod stream;
+mod support;
