@@ -45,10 +45,11 @@ pub(super) fn strip_credentials(headers: &mut HeaderMap) {
     for value in values {
         let parts = value.as_bytes().split(|byte| *byte == b',');
         let kept: Vec<&[u8]> = parts.filter(|part| !is_payment(part.trim_ascii())).collect();
+        if kept.is_empty() {
+            continue;
+        }
         if let Ok(value) = HeaderValue::from_bytes(&kept.join(&b',')) {
-            if !kept.is_empty() {
-                headers.append(AUTHORIZATION, value);
-            }
+            headers.append(AUTHORIZATION, value);
         }
     }
 }
