@@ -1,1 +1,38 @@
-//! farebox-settlement
+//! Takes the cash box to the bank: everything that Farebox does on chain.
+//!
+//! The door asks through [`farebox_engine::chain::Chain`]: broadcast this client's open, that top-up, close
+//! this channel. Beside that, two tasks run: the watcher tells the books what the escrows say, the worker
+//! closes what a payer asks to close and finishes what a crash left half done.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`transaction`] | reads clients' transactions (pure) |
+//! | [`client`] | asks the chain's nodes, and doubts their answers |
+//! | `opener` | opens and tops up: checks, broadcast, receipt, event, state |
+//! | `closer`, [`signer`] | closes: claim, transaction, receipt, payout |
+//! | [`fact`], `watcher` | the escrows' events, told to the books |
+//! | `worker` | drives closes to their end |
+//!
+//! It decides nothing about money: amounts come from the books (`farebox-core`), the shape of calls and the
+//! fate of transactions from `farebox-settlement-plan`. Nothing on a voucher's way waits for it.
+#![forbid(unsafe_code)]
+
+pub mod client;
+mod closer;
+pub mod config;
+pub mod fact;
+mod opener;
+mod opening;
+mod settlement;
+pub mod signer;
+mod submit;
+pub mod transaction;
+mod watcher;
+mod worker;
+
+pub use client::{Client, ClientConfig, ClientError};
+pub use config::{Config, Escrow};
+pub use settlement::{Settlement, SettlementHealth, StartError};
+pub use signer::{PayeeSigner, SignerError};
+pub use transaction::{DecodedOpen, DecodedTopUp, TransactionError};
+pub use watcher::WatcherHealth;

@@ -139,7 +139,11 @@ mod tests {
         assert_eq!(after(&[Sending, Sent, absent(999)]).phase, Phase::Broadcast);
         assert_eq!(after(&[Sending, Sent, absent(1_000)]).phase, Phase::Broadcast, "nodes may trail");
         assert_eq!(after(&[Sending, Sent, WaitOver]).phase, Phase::Unknown);
-        assert_eq!(after(&[Sending, WaitOver]).phase, Phase::Unknown, "the crash between sending and its answer");
+        assert_eq!(
+            after(&[Sending, WaitOver]).phase,
+            Phase::Unknown,
+            "the crash between sending and its answer"
+        );
         assert_eq!(after(&[Sending, WaitOver, absent(1_002)]).phase, Phase::Unknown);
         assert_eq!(after(&[Sending, WaitOver, absent(1_003)]).phase, Phase::Expired);
     }
@@ -147,7 +151,9 @@ mod tests {
     #[test]
     fn a_receipt_beats_every_belief() {
         use Observation::{Receipt, Refused, Sending, Sent, WaitOver};
-        for before in [&[Sending, Refused][..], &[Sending], &[Sending, Sent, WaitOver], &[Sending, absent(2_000)]] {
+        for before in
+            [&[Sending, Refused][..], &[Sending], &[Sending, Sent, WaitOver], &[Sending, absent(2_000)]]
+        {
             let attempt = after(before);
             assert_eq!(attempt.observe(Receipt { success: true }).phase, Phase::Confirmed, "{before:?}");
             assert_eq!(attempt.observe(Receipt { success: false }).phase, Phase::Reverted, "{before:?}");

@@ -157,7 +157,8 @@ mod tests {
     fn nothing_to_claim_needs_no_signature() {
         for identity in [v1(), v2()] {
             let call = plan_close(&identity, &claim(0, 0, false)).expect("a legal claim");
-            let (CloseArguments::V1 { signature, .. } | CloseArguments::V2 { signature, .. }) = call.arguments;
+            let (CloseArguments::V1 { signature, .. } | CloseArguments::V2 { signature, .. }) =
+                call.arguments;
             assert!(signature.is_empty());
         }
     }

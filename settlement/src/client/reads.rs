@@ -1,0 +1,174 @@
+//! Reading state: the head, channels, balances, gas.
+
+use alloy::primitives::{Address, Bytes, U64, U256};
+use alloy::rpc::types::{TransactionInput, TransactionRequest};
+use alloy::sol_types::SolCall;
+use farebox_core::units::{Amount, ChannelId, UnixSeconds};
+use farebox_core::voucher::ProtocolVersion;
+use serde::Deserialize;
+
+use super::{Client, ClientError};
+use farebox_contracts::tip20::ITIP20;
+use farebox_contracts::v1::ITempoStreamChannel;
+use farebox_contracts::v2::ITIP20ChannelReserve;
+
+/// The newest block of a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Its height.
+    pub number: u64,
+    /// The chain's clock.
+    pub timestamp: UnixSeconds,
+    /// What a unit of gas costs at least.
+    pub base_fee: u128,
+}
+
+/// A block as nodes write it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct RawBlock {
+    number: U64,
+    timestamp: U64,
+    base_fee_per_gas: Option<alloy::primitives::U128>,
+}
+
+impl From<RawBlock> for Head {
+    fn from(block: RawBlock) -> Self {
+        Self {
+            number: block.number.to(),
+            timestamp: UnixSeconds(block.timestamp.to()),
+            base_fee: block.base_fee_per_gas.map_or(0, |fee| fee.to()),
+        }
+    }
+}
+
+/// A channel as its escrow holds it at one block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChannelOnChain {
+    /// v2: never opened, closed, or withdrawn. v1: never opened.
+    Absent,
+    /// v1 only: it was, and is over.
+    Finalized,
+    /// It lives.
+    Open {
+        /// What the escrow holds.
+        deposit: Amount,
+        /// What the payee got.
+        settled: Amount,
+        /// The payer's pending close request.
+        close_requested_at: Option<UnixSeconds>,
+    },
+}
+
+impl Client {
+    /// The newest block of the first endpoint that answers.
+    pub async fn head(&self) -> Result<Head, ClientError> {
+        let block: RawBlock = self.call("eth_getBlockByNumber", ("latest", false)).await?;
+        let head = Head::from(block);
+        self.saw_block(head.number);
+        Ok(head)
+    }
+
+    /// The timestamp of a block.
+    pub async fn timestamp(&self, block: u64) -> Result<UnixSeconds, ClientError> {
+        let found: Option<RawBlock> = self.call("eth_getBlockByNumber", (U64::from(block), false)).await?;
+        let found = found.ok_or(ClientError::Behind { wanted: block, found: self.newest_block() })?;
+        Ok(Head::from(found).timestamp)
+    }
+
+    /// The channel as of the newest block that any node ever showed, but at least `not_before`. Nodes that
+    /// do not have that block yet are asked again, within a bound: they are not believed.
+    ///
+    /// Gives the block too.
+    pub async fn channel(
+        &self,
+        protocol: ProtocolVersion,
+        escrow: Address,
+        channel: ChannelId,
+        not_before: u64,
+    ) -> Result<(ChannelOnChain, u64), ClientError> {
+        let mut tries = 0;
+        loop {
+            // A failing head is no reason to read older state: `newest_block` never falls.
+            let head = self.head().await;
+            let block = self.newest_block().max(not_before);
+            let found = match head {
+                Ok(head) if head.number < block => {
+                    Err(ClientError::Behind { wanted: block, found: head.number })
+                }
+                Ok(_) => self.channel_at(protocol, escrow, channel, block).await,
+                Err(error) => Err(error),
+            };
+            tries += 1;
+            match found {
+                Ok(found) => return Ok((found, block)),
+                Err(error) if tries >= self.config().read_tries_max => return Err(error),
+                Err(_) => self.pause().await,
+            }
+        }
+    }
+
+    /// The channel as of one block.
+    pub async fn channel_at(
+        &self,
+        protocol: ProtocolVersion,
+        escrow: Address,
+        channel: ChannelId,
+        block: u64,
+    ) -> Result<ChannelOnChain, ClientError> {
+        match protocol {
+            ProtocolVersion::V1 => {
+                let call = ITempoStreamChannel::getChannelCall { channelId: channel.0 };
+                let found = self.view(escrow, call, block).await?;
+                Ok(if found.finalized {
+                    ChannelOnChain::Finalized
+                } else if found.payer.is_zero() {
+                    ChannelOnChain::Absent
+                } else {
+                    open(found.deposit, found.settled, found.closeRequestedAt)
+                })
+            }
+            ProtocolVersion::V2 => {
+                let call = ITIP20ChannelReserve::getChannelStateCall { channelId: channel.0 };
+                let found = self.view(escrow, call, block).await?;
+                // Every open channel has a deposit.
+                Ok(if found.deposit.is_zero() {
+                    ChannelOnChain::Absent
+                } else {
+                    open(found.deposit.to(), found.settled.to(), found.closeRequestedAt.into())
+                })
+            }
+        }
+    }
+
+    /// What an account holds of a token, in base units.
+    pub async fn balance(&self, token: Address, account: Address) -> Result<U256, ClientError> {
+        let block = self.head().await?.number;
+        self.view(token, ITIP20::balanceOfCall { account }, block).await
+    }
+
+    /// The gas that a call would use now. [`ClientError::Reverts`] when it would fail.
+    pub async fn estimate_gas(&self, from: Address, to: Address, input: Bytes) -> Result<u64, ClientError> {
+        let request = TransactionRequest::default().from(from).to(to).input(TransactionInput::new(input));
+        let gas: U64 = self.call("eth_estimateGas", (request,)).await?;
+        Ok(gas.to())
+    }
+
+    async fn view<C: SolCall>(&self, to: Address, call: C, block: u64) -> Result<C::Return, ClientError> {
+        let input = TransactionInput::new(call.abi_encode().into());
+        let request = TransactionRequest::default().to(to).input(input);
+        let answer: Bytes = self.call("eth_call", (request, U64::from(block))).await?;
+        C::abi_decode_returns(&answer).map_err(|_| ClientError::BadAnswer {
+            endpoint: to.to_string(),
+            what: "the contract's answer is not of its interface; is the escrow's address right?",
+        })
+    }
+}
+
+fn open(deposit: u128, settled: u128, close_requested_at: u64) -> ChannelOnChain {
+    ChannelOnChain::Open {
+        deposit: Amount::new(deposit),
+        settled: Amount::new(settled),
+        close_requested_at: (close_requested_at != 0).then_some(UnixSeconds(close_requested_at)),
+    }
+}

@@ -1,0 +1,146 @@
+//! Receipts: the only word about what a transaction did.
+
+use std::time::Duration;
+
+use alloy::primitives::{B256, U64};
+use alloy::rpc::types::Log;
+use farebox_core::units::UnixSeconds;
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::reads::{Head, RawBlock};
+use super::{Client, ClientError};
+
+/// How often the chain's clock is looked at while a transaction is awaited.
+const HEAD_POLL_MS: u64 = 1_000;
+
+/// What a transaction did.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// The transaction.
+    pub tx_hash: B256,
+    /// The block that holds it.
+    pub block: u64,
+    /// True when it executed without revert.
+    pub success: bool,
+    /// What its calls logged, in order.
+    pub logs: Vec<Log>,
+}
+
+/// How the wait for a transaction ended.
+#[derive(Clone, Debug)]
+pub enum Fate {
+    /// It is in a block.
+    Mined(Receipt),
+    /// It is in no block, and the chain's clock is past its validity, as seen at this head.
+    Absent(Head),
+    /// Nobody knows yet.
+    Unknown,
+}
+
+/// A receipt as nodes write it; fields that no decision needs are left out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawReceipt {
+    transaction_hash: B256,
+    block_number: Option<U64>,
+    status: Option<U64>,
+    logs: Vec<Log>,
+}
+
+impl RawReceipt {
+    /// `None` while the transaction is pending.
+    fn read(self, tx_hash: B256, endpoint: &str) -> Result<Option<Receipt>, ClientError> {
+        let bad = |what| ClientError::BadAnswer { endpoint: endpoint.to_owned(), what };
+        if self.transaction_hash != tx_hash {
+            return Err(bad("the receipt of another transaction"));
+        }
+        let Some(block) = self.block_number else { return Ok(None) };
+        // A receipt without a status says nothing about what happened: never taken for success.
+        let status = self.status.ok_or_else(|| bad("a receipt without a status"))?;
+        let success = status == U64::from(1);
+        Ok(Some(Receipt { tx_hash, block: block.to(), success, logs: self.logs }))
+    }
+}
+
+impl Client {
+    /// The receipt of a transaction, if a node has it.
+    pub async fn receipt(&self, tx_hash: B256) -> Result<Option<Receipt>, ClientError> {
+        let mut answer = Err(ClientError::NoEndpoint);
+        for endpoint in self.endpoints() {
+            let found: Result<Option<RawReceipt>, _> =
+                endpoint.request("eth_getTransactionReceipt", (tx_hash,)).await;
+            match found {
+                Ok(Some(raw)) => match raw.read(tx_hash, endpoint.name()) {
+                    Ok(Some(receipt)) => {
+                        self.saw_block(receipt.block);
+                        return Ok(Some(receipt));
+                    }
+                    Ok(None) => answer = Ok(None),
+                    Err(error) => {
+                        tracing::warn!(%error, %tx_hash, "receipt is not usable");
+                        answer = answer.or(Err(error));
+                    }
+                },
+                // Another node may be further.
+                Ok(None) => answer = Ok(None),
+                // What another node said before counts more than this one's silence.
+                Err(failure) => answer = answer.map_err(|_| failure.into_error(endpoint.name())),
+            }
+        }
+        answer
+    }
+
+    /// Looks for a receipt until it is there, until the chain's clock has passed `expires_at`, or until
+    /// `wait` is over. Nodes that do not answer prolong the wait, and end nothing.
+    pub async fn await_fate(&self, tx_hash: B256, expires_at: Option<UnixSeconds>, wait: Duration) -> Fate {
+        let deadline = Instant::now() + wait;
+        let mut pause = Duration::from_millis(self.config().receipt_poll_ms);
+        let pause_max = Duration::from_millis(self.config().retry_pause_ms);
+        let mut next_head_poll = Instant::now() + Duration::from_millis(HEAD_POLL_MS);
+        loop {
+            if let Ok(Some(receipt)) = self.receipt(tx_hash).await {
+                return Fate::Mined(receipt);
+            }
+            if let Some(expires_at) = expires_at
+                && Instant::now() >= next_head_poll
+            {
+                next_head_poll = Instant::now() + Duration::from_millis(HEAD_POLL_MS);
+                if let Some(fate) = self.fate_at_head(tx_hash, expires_at).await {
+                    return fate;
+                }
+            }
+            if Instant::now() >= deadline {
+                return Fate::Unknown;
+            }
+            tokio::time::sleep_until(deadline.min(Instant::now() + pause)).await;
+            pause = (pause * 2).min(pause_max);
+        }
+    }
+
+    /// The fate of a transaction as one node sees it whose clock is past `expires_at`: its head first, its
+    /// receipt after that, so that a node that is behind cannot say "absent".
+    async fn fate_at_head(&self, tx_hash: B256, expires_at: UnixSeconds) -> Option<Fate> {
+        for endpoint in self.endpoints() {
+            let block: Result<RawBlock, _> =
+                endpoint.request("eth_getBlockByNumber", ("latest", false)).await;
+            let Ok(head) = block.map(Head::from) else { continue };
+            self.saw_block(head.number);
+            if head.timestamp < expires_at {
+                continue;
+            }
+            let found: Result<Option<RawReceipt>, _> =
+                endpoint.request("eth_getTransactionReceipt", (tx_hash,)).await;
+            match found {
+                Ok(None) => return Some(Fate::Absent(head)),
+                Ok(Some(raw)) => {
+                    if let Ok(Some(receipt)) = raw.read(tx_hash, endpoint.name()) {
+                        return Some(Fate::Mined(receipt));
+                    }
+                }
+                Err(_) => {}
+            }
+        }
+        None
+    }
+}

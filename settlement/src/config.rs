@@ -1,0 +1,143 @@
+//! How settlement is set up: whose money, which escrows, and every wait and bound with its unit.
+
+use farebox_core::units::{Address, ChainId};
+use farebox_core::voucher::ProtocolVersion;
+use farebox_settlement_plan::Backoff;
+
+/// An escrow whose channels this server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Escrow {
+    /// What it speaks.
+    pub protocol: ProtocolVersion,
+    /// Where it lives.
+    pub address: Address,
+}
+
+/// How settlement is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The chain.
+    pub chain_id: ChainId,
+    /// Who gets the money. The signer's account is this one, or the advertised operator.
+    pub payee: Address,
+    /// The escrows to follow.
+    pub escrows: Vec<Escrow>,
+    /// Where to begin to follow the escrows when the books do not say; the newest block when `None`.
+    pub start_block: Option<u64>,
+    /// How closes are sent.
+    pub close: CloseConfig,
+    /// How the escrows' events are followed.
+    pub watch: WatchConfig,
+    /// How closes are driven to their end.
+    pub work: WorkConfig,
+}
+
+/// How closes are sent.
+#[derive(Clone, Copy, Debug)]
+pub struct CloseConfig {
+    /// In which token fees are paid; the channel's own when `None`.
+    pub fee_token: Option<Address>,
+    /// How long a close is valid. TIP-1009 takes at most 30 seconds beyond the block's time.
+    pub validity_seconds: u64,
+    /// How far our clock may be from the chain's before the chain's is used instead.
+    pub clock_skew_seconds_max: u64,
+    /// The most gas that a close may use.
+    pub gas_limit_max: u64,
+    /// The most that a unit of gas may cost, in the chain's smallest unit (10^-18 dollars).
+    pub max_fee_per_gas_max: u128,
+    /// What is offered to the block's proposer for a unit of gas.
+    pub priority_fee_per_gas: u128,
+    /// How long a receipt is awaited; longer than the validity, so that silence becomes a fate.
+    pub receipt_wait_ms: u64,
+}
+
+impl Default for CloseConfig {
+    /// A close of a v2 channel uses 76,000 to 84,000 gas, and 250,000 more when the payee never held the
+    /// token (measured on a Tempo T12 node); a WebAuthn voucher adds calldata.
+    fn default() -> Self {
+        Self {
+            fee_token: None,
+            validity_seconds: 25,
+            clock_skew_seconds_max: 4,
+            gas_limit_max: 2_000_000,
+            max_fee_per_gas_max: 1_000_000_000_000,
+            priority_fee_per_gas: 1_000_000_000,
+            receipt_wait_ms: 45_000,
+        }
+    }
+}
+
+/// How the escrows' events are followed.
+#[derive(Clone, Copy, Debug)]
+pub struct WatchConfig {
+    /// The pause between two looks at the chain.
+    pub poll_ms: u64,
+    /// The most blocks of one request. Halved when a node finds it too many.
+    pub range_blocks_max: u64,
+    /// Blocks that are read again with every look: what a node that was behind may have left out.
+    pub overlap_blocks: u64,
+    /// Channels that are told their facts at the same time.
+    pub channels_in_flight_max: usize,
+    /// The pauses after failures.
+    pub backoff: Backoff,
+}
+
+impl Default for WatchConfig {
+    fn default() -> Self {
+        Self {
+            poll_ms: 500,
+            range_blocks_max: 1_000,
+            overlap_blocks: 20,
+            channels_in_flight_max: 64,
+            backoff: Backoff { first_ms: 250, max_ms: 10_000 },
+        }
+    }
+}
+
+/// How closes are driven to their end.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkConfig {
+    /// Closes that are under way at the same time.
+    pub closes_in_flight_max: usize,
+    /// How often all books are looked through for closes that nobody drives.
+    pub scan_ms: u64,
+    /// How long a channel may be closing before it counts as one that nobody drives: the door needs a
+    /// moment to tell the books what came of its own close.
+    pub closing_rest_ms: u64,
+    /// The pauses after failures.
+    pub backoff: Backoff,
+    /// How long a stop waits for closes that are under way; what is left is taken up at the next start.
+    pub stop_wait_ms: u64,
+}
+
+impl Default for WorkConfig {
+    fn default() -> Self {
+        Self {
+            closes_in_flight_max: 8,
+            scan_ms: 60_000,
+            closing_rest_ms: 5_000,
+            backoff: Backoff { first_ms: 500, max_ms: 60_000 },
+            stop_wait_ms: 10_000,
+        }
+    }
+}
+
+impl Config {
+    /// The usual waits and bounds.
+    pub fn new(chain_id: ChainId, payee: Address, escrows: Vec<Escrow>) -> Self {
+        Self {
+            chain_id,
+            payee,
+            escrows,
+            start_block: None,
+            close: CloseConfig::default(),
+            watch: WatchConfig::default(),
+            work: WorkConfig::default(),
+        }
+    }
+
+    /// What an escrow speaks; `None` for an address that is none of ours.
+    pub fn protocol_of(&self, escrow: Address) -> Option<ProtocolVersion> {
+        self.escrows.iter().find(|known| known.address == escrow).map(|known| known.protocol)
+    }
+}

@@ -1,0 +1,190 @@
+//! The handle: starts the watcher and the worker, gives the door its port, stops in order.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use farebox_core::channel::{Claim, Identity};
+use farebox_core::journal::Cursor;
+use farebox_core::units::{B256, BlockNumber, ChainId, ChannelId};
+use farebox_engine::chain::{
+    BoxFuture, Chain, ChainRefusal, CloseFailure, ClosedOnChain, OpenRequest, OpenedOnChain, TopUpRequest,
+    ToppedUpOnChain,
+};
+use farebox_engine::{Clock, Engine, SystemClock};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::client::{Client, ClientError};
+use crate::closer::Closer;
+use crate::config::Config;
+use crate::opener::Opener;
+use crate::opening::Openings;
+use crate::signer::PayeeSigner;
+use crate::watcher::{Watcher, WatcherHealth};
+use crate::worker::{Tools, Worker};
+
+/// Channels that the watcher and the closer may have reported and the worker not yet taken up.
+const WAKES_MAX: usize = 4_096;
+
+/// Why settlement does not start.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration and the client speak of two chains.
+    #[error("settlement is configured for chain {configured}, its client for chain {client}")]
+    TwoChains {
+        /// The configuration's.
+        configured: ChainId,
+        /// The client's.
+        client: ChainId,
+    },
+    /// There is no escrow to serve.
+    #[error("no escrow is configured")]
+    NoEscrow,
+    /// An endpoint serves another chain, or none answers and the books do not say where to begin.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// Settlement, running. Dropping it stops the tasks without waiting; [`Settlement::stop`] waits.
+#[derive(Debug)]
+pub struct Settlement {
+    port: Arc<Port>,
+    stop: watch::Sender<bool>,
+    watcher: JoinHandle<()>,
+    worker: JoinHandle<()>,
+    watcher_health: watch::Receiver<WatcherHealth>,
+}
+
+/// How settlement is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettlementHealth {
+    /// How the watcher is doing.
+    pub watcher: WatcherHealth,
+    /// False when a task ended that should run: only a restart helps.
+    pub is_running: bool,
+}
+
+impl Settlement {
+    /// Starts to follow the escrows and to drive closes.
+    pub async fn start(
+        config: Config,
+        engine: Engine,
+        client: Client,
+        signer: PayeeSigner,
+    ) -> Result<Self, StartError> {
+        if config.chain_id != client.chain_id() {
+            return Err(StartError::TwoChains { configured: config.chain_id, client: client.chain_id() });
+        }
+        if config.escrows.is_empty() {
+            return Err(StartError::NoEscrow);
+        }
+        let start = first_block(&config, &engine, &client).await?;
+        if signer.address() != config.payee {
+            tracing::info!(signer = %signer.address(), payee = %config.payee, "closing as operator");
+        }
+        let config = Arc::new(config);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let openings = Openings::default();
+        let (wake, woken) = mpsc::channel(WAKES_MAX);
+        let (stop, stopped) = watch::channel(false);
+        let closer = Arc::new(Closer {
+            client: client.clone(),
+            config: Arc::clone(&config),
+            signer,
+            clock: Arc::clone(&clock),
+            engine: engine.clone(),
+            running: Mutex::new(HashMap::new()),
+            unresolved: wake.clone(),
+        });
+        let opener = Opener { client: client.clone(), clock: Arc::clone(&clock), openings: openings.clone() };
+        let (watcher, watcher_health) =
+            Watcher::new(client.clone(), Arc::clone(&config), engine.clone(), openings, wake, start);
+        let tools = Tools { engine, client, closer: Arc::clone(&closer), clock, config };
+        let worker = Worker::new(Arc::new(tools), woken);
+        Ok(Self {
+            port: Arc::new(Port { opener, closer }),
+            watcher: tokio::spawn(watcher.run(stopped.clone())),
+            worker: tokio::spawn(worker.run(stopped)),
+            stop,
+            watcher_health,
+        })
+    }
+
+    /// The port for the door.
+    pub fn chain(&self) -> Arc<dyn Chain> {
+        Arc::clone(&self.port) as Arc<dyn Chain>
+    }
+
+    /// How it is doing.
+    pub fn health(&self) -> SettlementHealth {
+        let is_running = !self.watcher.is_finished() && !self.worker.is_finished();
+        SettlementHealth { watcher: self.watcher_health.borrow().clone(), is_running }
+    }
+
+    /// Stops following, gives closes that are under way a moment, and returns when the tasks are over.
+    /// Call it before the engine is shut down.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        for (name, task) in [("watcher", self.watcher), ("worker", self.worker)] {
+            if let Err(error) = task.await {
+                tracing::error!(name, %error, "a settlement task ended with a failure");
+            }
+        }
+    }
+}
+
+/// Checks the endpoints and finds where to begin. Books that know how far they are need no node for that:
+/// a server can start, and serve the channels it has, while its nodes are away.
+async fn first_block(config: &Config, engine: &Engine, client: &Client) -> Result<u64, StartError> {
+    let checked = client.check().await;
+    if let Some(cursor) = engine.cursor() {
+        return match checked {
+            Err(error @ ClientError::WrongChain { .. }) => Err(error.into()),
+            Err(error) => {
+                tracing::error!(%error, "no RPC endpoint answers; serving what the books hold");
+                Ok(cursor.next_block.0)
+            }
+            Ok(()) => Ok(cursor.next_block.0),
+        };
+    }
+    checked?;
+    let start = match config.start_block {
+        Some(block) => block,
+        None => client.head().await?.number,
+    };
+    // Set before anything is served, so that the first open's frame says where to follow from.
+    engine.set_cursor(Cursor { next_block: BlockNumber(start), parent: B256::ZERO });
+    Ok(start)
+}
+
+/// What the door sees of settlement.
+struct Port {
+    opener: Opener,
+    closer: Arc<Closer>,
+}
+
+impl std::fmt::Debug for Port {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Port").finish_non_exhaustive()
+    }
+}
+
+impl Chain for Port {
+    fn open(&self, request: OpenRequest) -> BoxFuture<'_, Result<OpenedOnChain, ChainRefusal>> {
+        Box::pin(self.opener.open(request))
+    }
+
+    fn top_up(&self, request: TopUpRequest) -> BoxFuture<'_, Result<ToppedUpOnChain, ChainRefusal>> {
+        Box::pin(self.opener.top_up(request))
+    }
+
+    fn close(
+        &self,
+        channel: ChannelId,
+        identity: Arc<Identity>,
+        claim: Claim,
+    ) -> BoxFuture<'_, Result<ClosedOnChain, CloseFailure>> {
+        Box::pin(self.closer.close(channel, identity, claim))
+    }
+}

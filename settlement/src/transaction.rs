@@ -1,0 +1,17 @@
+//! A client's signed transaction: read, and told in our words.
+//!
+//! Reading is pure. Whether the transaction is what was promised (payee, token, price) is decided by
+//! `opener`; `farebox decode-open` shows the same reading to a human. Nothing here is broadcast.
+
+pub mod envelope;
+pub mod error;
+pub mod open;
+pub mod top_up;
+
+pub use envelope::{ClientTransaction, Sponsorship};
+pub use error::TransactionError;
+pub use open::DecodedOpen;
+pub use top_up::DecodedTopUp;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! Follows the escrows' events and tells the books.
+//!
+//! The cursor in the books says which block comes next. A look reads from a few blocks before it (a node
+//! that was behind may have left something out) up to the newest block, tells every fact to the engine,
+//! and moves the cursor only when all of them are durable. So a restart repeats facts and loses none;
+//! facts are totals and carry their place on the chain, so a repeated one changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox_core::channel::{ChainPosition, Rejection};
+use farebox_core::journal::Cursor;
+use farebox_core::units::{B256, BlockNumber, ChannelId};
+use farebox_engine::{Engine, EngineError, Refusal, Verdict};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::client::{Client, ClientError, LogFilter};
+use crate::config::Config;
+use crate::fact::{Fact, FactKind, watched_events};
+use crate::opening::Openings;
+
+/// How the watcher is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatcherHealth {
+    /// The next block to read.
+    pub next_block: u64,
+    /// How many looks failed in a row.
+    pub failures: u32,
+    /// Why the last one failed; empty when it did not.
+    pub last_error: String,
+    /// False until the first look succeeded.
+    pub is_following: bool,
+}
+
+/// Why a look failed. The cursor did not move.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error("a task that tells facts ended early")]
+    TaskLost,
+}
+
+/// Follows the escrows.
+pub(crate) struct Watcher {
+    client: Client,
+    config: Arc<Config>,
+    engine: Engine,
+    openings: Openings,
+    /// Tells the worker of channels whose payer asked to close.
+    close_requested: mpsc::Sender<ChannelId>,
+    health: watch::Sender<WatcherHealth>,
+    filter: LogFilter,
+    next_block: u64,
+    range_blocks: u64,
+    /// Facts of the overlap that the books have.
+    told: BTreeSet<ChainPosition>,
+    /// Facts of channels that are about to enter the books; the cursor stays before them.
+    held: BTreeMap<ChainPosition, Fact>,
+}
+
+/// What became of a fact.
+enum Told {
+    Yes,
+    /// The books do not know the channel.
+    UnknownChannel(Box<Fact>),
+}
+
+impl Watcher {
+    /// Prepares to follow from the cursor in the books, or from `start` when they have none.
+    pub(crate) fn new(
+        client: Client,
+        config: Arc<Config>,
+        engine: Engine,
+        openings: Openings,
+        close_requested: mpsc::Sender<ChannelId>,
+        start: u64,
+    ) -> (Self, watch::Receiver<WatcherHealth>) {
+        let next_block = engine.cursor().map_or(start, |cursor| cursor.next_block.0);
+        let initial = WatcherHealth { next_block, ..WatcherHealth::default() };
+        let (health, seen) = watch::channel(initial);
+        let filter = LogFilter {
+            addresses: config.escrows.iter().map(|escrow| escrow.address).collect(),
+            events: watched_events(),
+            channel: None,
+            payee: Some(config.payee),
+        };
+        let range_blocks = config.watch.range_blocks_max;
+        let (told, held) = (BTreeSet::new(), BTreeMap::new());
+        let watcher = Self {
+            client,
+            config,
+            engine,
+            openings,
+            close_requested,
+            health,
+            filter,
+            next_block,
+            range_blocks,
+            told,
+            held,
+        };
+        (watcher, seen)
+    }
+
+    /// Follows until told to stop. A look that is under way may be dropped at any point: the cursor moves
+    /// last.
+    pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let mut failures = 0_u32;
+        loop {
+            let pause_ms = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                looked = self.look() => match looked {
+                    Ok(is_caught_up) => {
+                        failures = 0;
+                        if is_caught_up { self.config.watch.poll_ms } else { 0 }
+                    }
+                    Err(error) => {
+                        failures = failures.saturating_add(1);
+                        self.note_failure(failures, &error);
+                        if matches!(error, LookError::Engine(EngineError::Stopped | EngineError::Poisoned { .. })) {
+                            return;
+                        }
+                        self.config.watch.backoff.delay_ms(failures)
+                    }
+                },
+            };
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
+            }
+        }
+    }
+
+    /// One look at one range of blocks. True when there is nothing more to read right now.
+    async fn look(&mut self) -> Result<bool, LookError> {
+        let head = self.client.block_number().await?;
+        let from = self.next_block.saturating_sub(self.config.watch.overlap_blocks);
+        let to = head.min(self.next_block.saturating_add(self.range_blocks - 1));
+        if to < from {
+            // The node is behind us by more than the overlap.
+            return Err(ClientError::Behind { wanted: from, found: head }.into());
+        }
+        let logs = match self.client.logs(&self.filter, from, to).await {
+            Err(ClientError::Refused { .. }) if self.range_blocks > 1 => {
+                // Too many blocks or logs for this node.
+                self.range_blocks /= 2;
+                return Ok(false);
+            }
+            logs => logs?,
+        };
+        self.tell(self.new_facts(&logs)).await?;
+        self.advance(to);
+        self.range_blocks = (self.range_blocks * 2).min(self.config.watch.range_blocks_max);
+        Ok(self.next_block > head || !self.held.is_empty())
+    }
+
+    /// The facts of the logs that were not told yet, and those that are held, by place on the chain.
+    fn new_facts(&self, logs: &[alloy::rpc::types::Log]) -> BTreeMap<ChainPosition, Fact> {
+        let mut facts = self.held.clone();
+        for log in logs {
+            let Some(protocol) = self.config.protocol_of(log.address()) else { continue };
+            match Fact::read(protocol, log) {
+                Ok(Some(fact)) if !self.told.contains(&fact.position) => {
+                    facts.insert(fact.position, fact);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    metrics::counter!("farebox_watcher_bad_events_total").increment(1);
+                    tracing::error!(%error, "ALARM: an escrow's event cannot be read");
+                }
+            }
+        }
+        facts
+    }
+
+    /// Tells the engine, channels side by side, the facts of one channel in order.
+    async fn tell(&mut self, facts: BTreeMap<ChainPosition, Fact>) -> Result<(), LookError> {
+        let mut by_channel: HashMap<ChannelId, Vec<Fact>> = HashMap::new();
+        for fact in facts.into_values() {
+            by_channel.entry(fact.channel).or_default().push(fact);
+        }
+        let mut waiting = by_channel.into_values();
+        let mut running = JoinSet::new();
+        loop {
+            while running.len() < self.config.watch.channels_in_flight_max
+                && let Some(facts) = waiting.next()
+            {
+                running.spawn(tell_channel(self.engine.clone(), self.close_requested.clone(), facts));
+            }
+            let Some(joined) = running.join_next().await else { return Ok(()) };
+            for (position, told) in joined.map_err(|_| LookError::TaskLost)?? {
+                self.note(position, told);
+            }
+        }
+    }
+
+    /// Remembers what became of a fact.
+    fn note(&mut self, position: ChainPosition, told: Told) {
+        match told {
+            Told::UnknownChannel(fact) if self.openings.contains(fact.channel) => {
+                self.held.insert(position, *fact);
+                return;
+            }
+            Told::UnknownChannel(fact) => {
+                tracing::debug!(channel = %fact.channel, "an event of a channel that is not in the books");
+            }
+            Told::Yes => {}
+        }
+        self.held.remove(&position);
+        self.told.insert(position);
+    }
+
+    /// Moves the cursor: everything before it is durable. It never passes a fact that is held.
+    fn advance(&mut self, to: u64) {
+        let held = self.held.keys().next().map_or(u64::MAX, |position| position.block);
+        self.next_block = self.next_block.max(to.saturating_add(1));
+        let cursor = self.next_block.min(held);
+        let kept = self.next_block.saturating_sub(self.config.watch.overlap_blocks);
+        self.told = self.told.split_off(&ChainPosition { block: kept.min(cursor), log_index: 0 });
+        if self.engine.cursor().is_none_or(|known| known.next_block.0 < cursor) {
+            self.engine.set_cursor(Cursor { next_block: BlockNumber(cursor), parent: B256::ZERO });
+        }
+        metrics::gauge!("farebox_watcher_next_block").set(cursor as f64);
+        metrics::gauge!("farebox_watcher_failures").set(0.0);
+        let next_block = cursor;
+        self.health.send_replace(WatcherHealth {
+            next_block,
+            is_following: true,
+            ..WatcherHealth::default()
+        });
+    }
+
+    fn note_failure(&self, failures: u32, error: &LookError) {
+        metrics::gauge!("farebox_watcher_failures").set(f64::from(failures));
+        tracing::warn!(failures, %error, "the escrows cannot be followed at this moment");
+        self.health.send_modify(|health| {
+            health.failures = failures;
+            health.last_error = error.to_string();
+        });
+    }
+}
+
+/// Tells one channel's facts, in order.
+async fn tell_channel(
+    engine: Engine,
+    close_requested: mpsc::Sender<ChannelId>,
+    facts: Vec<Fact>,
+) -> Result<Vec<(ChainPosition, Told)>, LookError> {
+    let mut all = Vec::with_capacity(facts.len());
+    for fact in facts {
+        let position = fact.position;
+        all.push((position, tell_fact(&engine, &close_requested, fact).await?));
+    }
+    Ok(all)
+}
+
+async fn tell_fact(
+    engine: &Engine,
+    close_requested: &mpsc::Sender<ChannelId>,
+    fact: Fact,
+) -> Result<Told, LookError> {
+    let channel = fact.channel;
+    let Some(step) = fact.step() else { return Ok(Told::Yes) };
+    let Some(identity) = engine.identity(channel).await? else {
+        return Ok(Told::UnknownChannel(Box::new(fact)));
+    };
+    if identity.escrow != fact.escrow {
+        tracing::error!(%channel, escrow = %fact.escrow, "another escrow speaks of a known channel; ignored");
+        return Ok(Told::Yes);
+    }
+    match engine.apply(channel, step).await? {
+        Verdict::Accepted(reply) => {
+            tracing::info!(%channel, kind = ?fact.kind, block = fact.position.block, "the chain says");
+            let asked = matches!(fact.kind, FactKind::CloseRequested { .. });
+            if asked && reply.snapshot.close_requested_at.is_some() {
+                // Full only when the worker is far behind; its next look through the books finds it.
+                let _ = close_requested.try_send(channel);
+            }
+            Ok(Told::Yes)
+        }
+        Verdict::Rejected(Refusal::Channel(Rejection::ChannelNotFound)) => Ok(Told::UnknownChannel(Box::new(fact))),
+        Verdict::Rejected(refusal) => {
+            metrics::counter!("farebox_watcher_refused_facts_total").increment(1);
+            tracing::error!(%channel, ?fact, %refusal, "ALARM: the books refuse what the chain says");
+            Ok(Told::Yes)
+        }
+    }
+}
