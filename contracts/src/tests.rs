@@ -88,11 +88,8 @@ fn v2_calls_and_results_encode_like_the_published_ones() {
     assert_eq!(theirs.descriptor.expiringNonceHash, ours.descriptor.expiringNonceHash);
     assert_eq!((theirs.cumulativeAmount, theirs.captureAmount), (ours.cumulativeAmount, ours.captureAmount));
 
-    let state = PublishedReserve::ChannelState {
-        settled: U96::from(1),
-        deposit: U96::from(2),
-        closeRequestedAt: 3,
-    };
+    let state =
+        PublishedReserve::ChannelState { settled: U96::from(1), deposit: U96::from(2), closeRequestedAt: 3 };
     let read = ITIP20ChannelReserve::getChannelStateCall::abi_decode_returns(&state.abi_encode())
         .expect("the same encoding");
     assert_eq!((read.settled, read.deposit, read.closeRequestedAt), (U96::from(1), U96::from(2), 3));
@@ -120,7 +117,8 @@ fn the_v1_bindings_have_the_compiled_selectors_and_topics() {
 #[test]
 fn the_v1_face_is_the_one_that_clients_speak() {
     let face = face(&parse(STREAM_CHANNEL_ABI));
-    let has = |part: &str| assert!(face.iter().any(|line| line.ends_with(part)), "{part} is missing in {face:#?}");
+    let has =
+        |part: &str| assert!(face.iter().any(|line| line.ends_with(part)), "{part} is missing in {face:#?}");
     has(" open(address,address,uint128,bytes32,address) returns (bytes32)");
     has(" settle(bytes32,uint128,bytes) returns ()");
     has(" topUp(bytes32,uint256) returns ()");
