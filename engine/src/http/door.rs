@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU64;
 use farebox_core::challenge::rfc3339::UnixMillis;
 use farebox_core::challenge::{Credential, Payload, Request, credential};
 use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Spend, Terms};
-use farebox_core::units::{B256, ChannelId};
+use farebox_core::units::{Address, B256, ChannelId};
 use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Voucher};
 use farebox_crypto::Verifier;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
@@ -96,7 +96,13 @@ impl std::fmt::Debug for Door {
 
 impl Door {
     /// Opens a door to `engine`'s books. `chain` is asked for `open`, `topUp` and `close` only.
-    pub fn new(engine: Engine, chain: Arc<dyn Chain>, config: DoorConfig, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(engine: Engine, chain: Arc<dyn Chain>, mut config: DoorConfig, clock: Arc<dyn Clock>) -> Self {
+        for escrow in &mut config.escrows {
+            // A v1 channel has no operator: advertising one would promise what no channel can have.
+            if escrow.protocol == ProtocolVersion::V1 {
+                escrow.operator = Address::ZERO;
+            }
+        }
         let transactions = Flights::new(config.transactions_in_flight_max);
         let challenge_serial = AtomicU64::new(clock.unix_millis());
         let inner = Inner {

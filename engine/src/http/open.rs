@@ -2,16 +2,16 @@
 //!
 //! The voucher is verified before anything is broadcast: a client whose first voucher is worth nothing
 //! costs the chain, and whoever pays its fees, nothing. In v2 its signer comes from the descriptor that
-//! hashes to the channel id. In v1 the terms are in the transaction, which the chain's side reads: the
-//! voucher is checked against the `authorizedSigner` that the payload states, and the chain's side checks
-//! that the transaction says the same; a v1 client that states none is verified by the books afterwards.
+//! hashes to the channel id. In v1 the terms are in the transaction, which the chain's side reads: the door
+//! finds out who signed the voucher, and the chain's side checks, before it broadcasts, that this is who the
+//! transaction makes the signer.
 
 use std::sync::Arc;
 
 use farebox_core::challenge::credential::Open;
 use farebox_core::channel::Advertised;
 use farebox_core::units::Address;
-use farebox_core::voucher::{AnyDomain, AnySignedVoucher, ProtocolVersion};
+use farebox_core::voucher::{AnyDomain, AnySignedVoucher, ProtocolVersion, VoucherError};
 use farebox_crypto::keccak256;
 
 use super::Route;
@@ -32,10 +32,7 @@ impl Inner {
         route: &Route,
     ) -> Result<Landed, Refused> {
         let channel = checked.channel;
-        let terms = claimed_terms(open, checked)?;
-        if let Some(signer) = claimed_signer(&terms) {
-            self.verify_before_broadcast(checked, voucher, signer)?;
-        }
+        let terms = self.terms(open, checked, voucher)?;
         let escrow = checked.escrow;
         let request = OpenRequest {
             transaction: open.transaction.clone(),
@@ -82,36 +79,53 @@ impl Inner {
         }
     }
 
-    fn verify_before_broadcast(
+    /// The terms as the payload states them, with a signer whose voucher this is.
+    fn terms(
+        &self,
+        open: &Open,
+        checked: &Checked<'_>,
+        voucher: &AnySignedVoucher,
+    ) -> Result<ClaimedTerms, Refused> {
+        let stated = open.authorized_signer;
+        match (checked.escrow.protocol, open.voucher.descriptor) {
+            (ProtocolVersion::V2, Some(descriptor)) => {
+                if stated.is_some_and(|signer| signer != descriptor.authorized_signer) {
+                    return Err(problem::other_signer(checked.channel));
+                }
+                self.verify(checked, voucher, descriptor.expected_signer())?;
+                Ok(ClaimedTerms::V2(descriptor))
+            }
+            _ => {
+                let signer = match stated.filter(|signer| !signer.is_zero()) {
+                    Some(signer) => self.verify(checked, voucher, signer).map(|()| signer)?,
+                    None => self.signer_of(checked, voucher)?,
+                };
+                Ok(ClaimedTerms::V1 { authorized_signer: Some(signer) })
+            }
+        }
+    }
+
+    fn verify(
         &self,
         checked: &Checked<'_>,
         voucher: &AnySignedVoucher,
         signer: Address,
     ) -> Result<(), Refused> {
-        let escrow = checked.escrow;
-        let domain = AnyDomain::new(escrow.protocol, escrow.chain_id, escrow.address);
-        let verified = domain.verify_one(&self.verifier, voucher, signer);
+        let verified = domain(checked).verify_one(&self.verifier, voucher, signer);
         verified.map(|_| ()).map_err(|error| problem::voucher(&error, checked.channel))
     }
-}
 
-/// What the payload says the terms are.
-fn claimed_terms(open: &Open, checked: &Checked<'_>) -> Result<ClaimedTerms, Refused> {
-    match open.voucher.descriptor {
-        Some(descriptor) if checked.escrow.protocol == ProtocolVersion::V2 => {
-            if open.authorized_signer.is_some_and(|signer| signer != descriptor.authorized_signer) {
-                return Err(problem::other_signer(checked.channel));
-            }
-            Ok(ClaimedTerms::V2(descriptor))
+    /// Who signed a v1 voucher: nobody has the address zero, so the answer is always that somebody else did.
+    fn signer_of(&self, checked: &Checked<'_>, voucher: &AnySignedVoucher) -> Result<Address, Refused> {
+        match domain(checked).verify_one(&self.verifier, voucher, Address::ZERO) {
+            Err(VoucherError::WrongSigner { found, .. }) => Ok(found),
+            Err(error) => Err(problem::voucher(&error, checked.channel)),
+            Ok(_) => Err(problem::voucher(&VoucherError::Unrecoverable, checked.channel)),
         }
-        _ => Ok(ClaimedTerms::V1 { authorized_signer: open.authorized_signer }),
     }
 }
 
-/// Whose voucher it must be, if the payload says so.
-fn claimed_signer(terms: &ClaimedTerms) -> Option<Address> {
-    match terms {
-        ClaimedTerms::V1 { authorized_signer } => authorized_signer.filter(|signer| !signer.is_zero()),
-        ClaimedTerms::V2(descriptor) => Some(descriptor.expected_signer()),
-    }
+fn domain(checked: &Checked<'_>) -> AnyDomain {
+    let escrow = checked.escrow;
+    AnyDomain::new(escrow.protocol, escrow.chain_id, escrow.address)
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use farebox_core::challenge::Payload;
+use farebox_core::challenge::credential::Open;
 use farebox_core::channel::{Identity, Terms};
 use farebox_core::units::{Address, Amount, B256};
 use farebox_core::voucher::{ProtocolVersion, v2};
@@ -87,6 +88,24 @@ async fn nothing_is_broadcast_for_a_voucher_that_does_not_hold() {
         world.answer(Method::GET, authorization(&client.header(&challenge, Payload::Open(open)))).await;
     seen.is(402, "verification-failed");
     assert_eq!(world.chain.opens.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_v1_client_need_not_name_its_signer() {
+    for stated in [None, Some(Address::ZERO)] {
+        let world = World::new();
+        let client = Client::new(&world, ProtocolVersion::V1, 1);
+        let stranger = Client { key: Client::new(&world, ProtocolVersion::V1, 2).key, ..client.clone() };
+        let challenge = world.challenge(ProtocolVersion::V1).await;
+        let open = |client: &Client| {
+            let open = Open { authorized_signer: stated, ..client.open_payload(1_000, 100) };
+            client.header(&challenge, Payload::Open(open))
+        };
+        let seen = world.answer(Method::GET, authorization(&open(&stranger))).await;
+        seen.is(402, "verification-failed");
+        assert_eq!(world.chain.opens.load(Ordering::SeqCst), 0);
+        assert_eq!(world.get(&open(&client)).await.status, 200);
+    }
 }
 
 #[tokio::test]

@@ -73,6 +73,12 @@ impl ChainDouble {
 impl Chain for ChainDouble {
     fn open(&self, request: OpenRequest) -> BoxFuture<'_, Result<OpenedOnChain, ChainRefusal>> {
         Box::pin(async move {
+            if let ClaimedTerms::V1 { authorized_signer: Some(signer) } = request.terms {
+                // What the chain's side sees in the transaction, before it broadcasts.
+                if self.v1_terms.lock()[&request.channel].expected_signer() != signer {
+                    return Err(ChainRefusal::BadTransaction { what: "another signer".into() });
+                }
+            }
             self.opens.fetch_add(1, Ordering::SeqCst);
             self.time_passes().await;
             if let Some(refusal) = self.fail_open.lock().take() {
