@@ -88,6 +88,14 @@ pub(super) struct Checked<'a> {
     pub(super) channel: ChannelId,
 }
 
+/// What came of a wish to pay.
+enum Reserved {
+    /// The money is set aside.
+    Now(Box<Paid>),
+    /// The request was paid and delivered before.
+    Before(Outcome),
+}
+
 impl std::fmt::Debug for Door {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Door").field("realm", &self.inner.config.realm).finish_non_exhaustive()
@@ -257,24 +265,34 @@ impl Inner {
         route: &Route,
         tx_hash: Option<B256>,
     ) -> Result<Decision, Refused> {
-        let key = checked.credential.request_key(idempotency_key);
-        let then = Spend::Reserve { key, amount: route.price };
-        let reply = self.submit(checked.channel, voucher, then).await?;
-        match reply.answer {
-            Answer::Replayed(outcome) => Ok(Decision::Answer(self.replayed(checked, &outcome))),
-            _ => Ok(Decision::Paid(Box::new(Paid::new(
-                Arc::clone(self),
-                super::paid::Terms {
-                    channel: checked.channel,
-                    challenge_id: checked.credential.challenge.id.clone(),
-                    key,
-                    price: route.price,
-                    is_metered: route.meter == Meter::SseEvent,
-                    tx_hash,
-                },
-                reply.snapshot,
-            )))),
+        let terms = super::paid::Terms {
+            channel: checked.channel,
+            challenge_id: checked.credential.challenge.id.clone(),
+            key: checked.credential.request_key(idempotency_key),
+            price: route.price,
+            is_metered: route.meter == Meter::SseEvent,
+            tx_hash,
+        };
+        // In a task of its own: when the client leaves while the books work, the guard is made all the
+        // same, dropped at once, and gives the money back.
+        let reserving = tokio::spawn(Arc::clone(self).reserve(terms, voucher));
+        match reserving.await.unwrap_or_else(|_| Err(problem::lost_task()))? {
+            Reserved::Now(paid) => Ok(Decision::Paid(paid)),
+            Reserved::Before(outcome) => Ok(Decision::Answer(self.replayed(checked, &outcome))),
         }
+    }
+
+    async fn reserve(
+        self: Arc<Self>,
+        terms: super::paid::Terms,
+        voucher: AnySignedVoucher,
+    ) -> Result<Reserved, Refused> {
+        let then = Spend::Reserve { key: terms.key, amount: terms.price };
+        let reply = self.submit(terms.channel, voucher, then).await?;
+        Ok(match reply.answer {
+            Answer::Replayed(outcome) => Reserved::Before(outcome),
+            _ => Reserved::Now(Box::new(Paid::new(self, terms, reply.snapshot))),
+        })
     }
 
     /// Takes a voucher that buys nothing yet.

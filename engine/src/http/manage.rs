@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use farebox_core::challenge::credential::{TopUp, VoucherFields};
 use farebox_core::channel::{Answer, Claim, Identity, Phase, Rejection, Snapshot};
-use farebox_core::units::{B256, ChannelId};
+use farebox_core::units::{Amount, B256, ChannelId};
 use farebox_core::voucher::AnySignedVoucher;
 use farebox_crypto::keccak256;
 use http::Response;
@@ -76,10 +76,13 @@ impl Inner {
         let channel = checked.channel;
         let voucher = self.parse_voucher(checked)?;
         let identity = self.known(checked).await?.identity;
-        let claim = self.begin_close(channel, &voucher, close).await?;
         let shared = Arc::clone(self);
-        // In a task of its own: the claim is fixed, and somebody has to see it through.
-        let closing = tokio::spawn(async move { shared.send_close(channel, identity, claim).await });
+        let amount = close.cumulative;
+        // In a task of its own: once the claim is fixed, somebody has to see it through.
+        let closing = tokio::spawn(async move {
+            let claim = shared.begin_close(channel, &voucher, amount).await?;
+            shared.send_close(channel, identity, claim).await
+        });
         let (snapshot, tx_hash) = closing.await.unwrap_or_else(|_| Err(problem::lost_task()))?;
         let balance = Balance::of(channel, &snapshot);
         let id = &checked.credential.challenge.id;
@@ -88,13 +91,14 @@ impl Inner {
 
     /// Fixes the claim, after running requests have ended.
     ///
-    /// The books say [`Rejection::ReservationsActive`] only to a voucher that was verified. One that is
-    /// settled on chain is known to everybody, so it stops nobody's stream (rule 4).
+    /// The books say [`Rejection::ReservationsActive`] only to a voucher that was verified. It stops streams
+    /// only if it can close the channel as the books stand: one that is settled on chain is known to
+    /// everybody (rule 4), and one below what is owed has to be replaced first.
     async fn begin_close(
         &self,
         channel: ChannelId,
         voucher: &AnySignedVoucher,
-        close: &VoucherFields,
+        amount: Amount,
     ) -> Result<Claim, Refused> {
         let wait = Duration::from_millis(self.config.close_wait_ms_max);
         let deadline = Instant::now() + wait;
@@ -108,8 +112,15 @@ impl Inner {
                 Verdict::Rejected(refusal) => return Err(problem::refusal(&refusal, channel)),
             };
             let found = self.engine.read(channel).await.map_err(|error| problem::engine(&error))?;
-            let is_public = found.is_none_or(|found| close.cumulative <= found.snapshot.settled);
-            if is_public || Instant::now() >= deadline {
+            let found = found.ok_or_else(|| problem::rejection(&Rejection::ChannelNotFound, channel))?;
+            let Snapshot { settled, spent, .. } = found.snapshot;
+            if !settled.is_zero() && amount <= settled {
+                return Err(problem::rejection(&Rejection::VoucherPublic, channel));
+            }
+            if amount < spent {
+                return Err(problem::rejection(&Rejection::CloseBelowOwed { amount, owed: spent }, channel));
+            }
+            if Instant::now() >= deadline {
                 return Err(problem::rejection(&active, channel));
             }
             self.streams.stop(channel, deadline - Instant::now()).await;

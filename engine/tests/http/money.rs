@@ -7,6 +7,7 @@ use farebox_core::units::{Amount, UnixSeconds};
 use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::http::{Decision, PaidStop};
 use farebox_engine::{Config, Step};
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
@@ -49,6 +50,22 @@ async fn the_price_is_set_aside_while_the_service_works() {
         tokio::task::yield_now().await;
     }
     assert_eq!(world.get(&client.voucher(&challenge, 100)).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_the_books_work_leaves_no_money_set_aside() {
+    let (world, client, challenge) = opened(ProtocolVersion::V2, 1_000).await;
+    let headers = authorization(&client.voucher(&challenge, 100));
+    let decision = world.decide(Method::GET, &headers, &world.route).now_or_never();
+    assert!(decision.is_none(), "it left after the voucher was handed in");
+    for _ in 0..1_000 {
+        let snapshot = world.snapshot(client.channel).await;
+        if (snapshot.accepted, snapshot.reserved) == (PRICE, Amount::ZERO) {
+            break;
+        }
+    }
+    assert_eq!(world.snapshot(client.channel).await.accepted, PRICE);
+    assert_eq!(world.get(&client.voucher(&challenge, 100)).await.status, 200, "it may come back");
 }
 
 #[tokio::test]

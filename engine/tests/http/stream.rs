@@ -314,11 +314,23 @@ async fn a_published_voucher_ends_nobodys_stream() {
     let step = Step::Settled { settled: Amount::new(20), position: ChainPosition::default() };
     world.engine.apply(client.channel, step).await.unwrap();
     let seen = world.answer(Method::POST, empty(authorization(&client.close(&challenge, 20)))).await;
-    assert_eq!(seen.status, 409);
+    seen.is(402, "verification-failed");
     assert!(reader.is_quiet().await, "the stream runs on");
     assert_eq!(hand_in(&world, &client, &challenge, 30).await, 204);
     service.send(Ok("data: 3\n\n")).await.unwrap();
     assert_eq!(reader.piece().await.unwrap(), "data: 3\n\n");
+}
+
+#[tokio::test]
+async fn a_close_below_what_is_owed_ends_no_stream() {
+    let (world, client, challenge) = metered(1_000).await;
+    let (service, mut reader) = start(&world, &client, &challenge, 100).await;
+    service.send(Ok("data: 1\n\ndata: 2\n\n")).await.unwrap();
+    reader.piece().await.unwrap();
+    let seen = world.answer(Method::POST, empty(authorization(&client.close(&challenge, 19)))).await;
+    assert_eq!(seen.is(402, "verification-failed")["requiredCumulative"], "20");
+    service.send(Ok("data: 3\n\n")).await.unwrap();
+    assert_eq!(reader.piece().await.unwrap(), "data: 3\n\n", "the stream runs on");
 }
 
 #[tokio::test]
