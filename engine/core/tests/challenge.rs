@@ -4,8 +4,8 @@
 
 use farebox_core::challenge::rfc3339::UnixMillis;
 use farebox_core::challenge::{
-    Challenge, ChallengeKey, ChallengeKeys, Credential, EchoError, NeedVoucher, Payload, Realm, Receipt,
-    Request, credential,
+    Challenge, ChallengeKey, ChallengeKeys, Credential, EchoError, MethodDetails, NeedVoucher, Payload,
+    Realm, Receipt, Request, credential,
 };
 use farebox_core::channel::{Identity, Terms};
 use farebox_core::units::{Address, Amount, ChainId};
@@ -141,4 +141,34 @@ fn the_request_of_the_session_draft_is_read() {
     assert_eq!(request.amount, Amount::new(25));
     assert_eq!(request.suggested_deposit, Some(Amount::new(10_000_000)));
     assert_eq!(request.details.operator, Address::ZERO);
+}
+
+/// Ids that `Challenge.verify` of the npm package mppx 0.11.0 confirms for the same secret and parameters.
+#[test]
+fn ids_agree_with_another_implementation() {
+    const KNOWN: [(ProtocolVersion, &str); 2] = [
+        (ProtocolVersion::V2, "spwXKY1NyEtFMjzOkvdMrSeN_F-gySeD7EiySJKFUxo"),
+        (ProtocolVersion::V1, "x70ITqWGg_yElA5sEtjiSHDoveAFKaN9TVzMmUJZeXA"),
+    ];
+    let keys = ChallengeKeys::new(ChallengeKey::new(b"0123456789abcdef0123456789abcdef").unwrap());
+    let realm = Realm::new("api.example.com").unwrap();
+    for (protocol, id) in KNOWN {
+        let request = Request {
+            amount: Amount::new(25),
+            currency: Address::repeat_byte(0x20),
+            recipient: Address::repeat_byte(0xab),
+            unit_type: Some("event".into()),
+            suggested_deposit: Some(Amount::new(1_000)),
+            details: MethodDetails {
+                chain_id: ChainId(42431),
+                escrow: farebox_core::voucher::v2::CHANNEL_RESERVE,
+                protocol,
+                operator: Address::ZERO,
+                voucher_delta_min: Amount::new(2),
+                fee_payer: true,
+            },
+        };
+        let challenge = Challenge::issue(&keys, &realm, &request, UnixMillis(4_000_000_000_123));
+        assert_eq!(challenge.id, id);
+    }
 }
