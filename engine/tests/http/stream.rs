@@ -350,6 +350,39 @@ async fn two_streams_share_one_channel_and_never_overspend() {
     assert_eq!(one.piece().await.unwrap(), "data: c\n\n");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_voucher_that_arrives_at_any_moment_is_noticed() {
+    const STREAMS: u64 = 300;
+    let (world, client, _) = metered(100_000).await;
+    let world = Arc::new(world);
+    for round in 0..STREAMS {
+        let spent = 20 * u128::from(round);
+        let challenge = world.challenge(ProtocolVersion::V2).await;
+        let (service, mut reader) = start(&world, &client, &challenge, spent + 10).await;
+        service.send(Ok("data: 1\n\ndata: 2\n\n")).await.unwrap();
+        drop(service);
+        reader.piece().await.unwrap();
+        // The client signs without being asked: before, while, or after the stream finds itself short.
+        let signing = tokio::spawn({
+            let (world, client, challenge) = (Arc::clone(&world), client.clone(), challenge.clone());
+            async move {
+                let at = std::time::Instant::now() + Duration::from_micros(2 * round);
+                while std::time::Instant::now() < at {
+                    std::hint::spin_loop();
+                }
+                hand_in(&world, &client, &challenge, spent + 20).await
+            }
+        });
+        let mut piece = reader.piece().await.unwrap();
+        if piece.contains("payment-need-voucher") {
+            piece = reader.piece().await.unwrap();
+        }
+        assert_eq!(piece, "data: 2\n\n", "round {round}");
+        assert_eq!(reader.receipt().await.units, Some(2));
+        assert_eq!(signing.await.unwrap(), 204);
+    }
+}
+
 #[tokio::test]
 async fn many_ready_events_are_charged_in_bounded_steps() {
     let (world, client, challenge) = metered(100_000).await;
