@@ -180,7 +180,10 @@ impl Watch {
         // What a panic leaves half done is dropped unread, right here.
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(&mut parts))) {
             self.shared.poison(&format!("thread {name} panicked: {}", panic_text(&*panic)));
-            // A committer that waits has to look; one that works looks anyway.
+        }
+        if self.shared.is_poisoned() {
+            // The committer waits for every shard's last word, and now one may not come. With a full queue
+            // it is awake, and looks anyway.
             drop(self.committer.try_send(ToCommitter::Wake));
         }
     }

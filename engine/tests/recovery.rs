@@ -1,0 +1,184 @@
+//! What is on disk is what was in memory, for any steps in any order, on every ledger.
+
+mod support;
+
+use farebox_core::channel::{Snapshot, Spend};
+use farebox_core::units::{Amount, ChannelId, UnixSeconds};
+use farebox_core::voucher::ProtocolVersion;
+use farebox_engine::ledger::{LedgerRead, MemoryStore, recover};
+use farebox_engine::{Config, Engine, Ledger, MemoryLedger, Refusal, Step, SystemClock, Verdict};
+use proptest::prelude::*;
+use support::*;
+
+const PAYERS: u32 = 4;
+
+/// What is asked of one of a few channels.
+#[derive(Clone, Debug)]
+enum Ask {
+    Open,
+    Submit { amount: u128, then: Spend },
+    Close { amount: u128 },
+    Step(Step),
+}
+
+fn ask() -> impl Strategy<Value = Ask> {
+    let amount = (0..1_200_u128).prop_map(Amount::new);
+    let spend = prop_oneof![
+        Just(Spend::Nothing),
+        (0..12_u64, 0..200_u128).prop_map(|(number, price)| charge(number, price)),
+        (0..12_u64, 0..200_u128).prop_map(|(number, price)| reserve(number, price)),
+    ];
+    let place = (0..8_u64).prop_map(position);
+    prop_oneof![
+        2 => Just(Ask::Open),
+        6 => (0..1_200_u128, spend.clone()).prop_map(|(amount, then)| Ask::Submit { amount, then }),
+        1 => (0..1_200_u128).prop_map(|amount| Ask::Close { amount }),
+        3 => spend.prop_map(|spend| Ask::Step(Step::Spend(spend))),
+        4 => (0..12_u64, amount.clone(), any::<bool>()).prop_map(|(number, amount, finish)| {
+            Ask::Step(Step::Capture { key: key(number), amount, units: 2, finish })
+        }),
+        2 => (0..12_u64).prop_map(|number| Ask::Step(Step::Release { key: key(number) })),
+        1 => (amount.clone(), place.clone(), any::<bool>()).prop_map(|(deposit, position, cancels_close)| {
+            Ask::Step(Step::ToppedUp { deposit, position, cancels_close })
+        }),
+        1 => place.clone().prop_map(|position| Ask::Step(Step::CloseRequested { at: UnixSeconds(3), position })),
+        1 => place.clone().prop_map(|position| Ask::Step(Step::CloseRequestCancelled { position })),
+        1 => (amount.clone(), place.clone())
+            .prop_map(|(settled, position)| Ask::Step(Step::Settled { settled, position })),
+        1 => (amount.clone(), amount, place).prop_map(|(captured, refunded, position)| {
+            Ask::Step(Step::Closed { captured, refunded, position })
+        }),
+        1 => Just(Ask::Step(Step::BeginCloseForced)),
+        1 => Just(Ask::Step(Step::AbortClose)),
+    ]
+}
+
+fn payer(number: u32) -> Payer {
+    Payer::new(number, if number.is_multiple_of(2) { ProtocolVersion::V1 } else { ProtocolVersion::V2 })
+}
+
+async fn play(engine: &Engine, asks: &[(u32, Ask)]) {
+    for (number, ask) in asks {
+        let payer = payer(*number);
+        let verdict = match ask {
+            Ask::Open => {
+                engine.open(payer.identity.clone(), Amount::new(1_000), Amount::ZERO, position(1)).await
+            }
+            Ask::Submit { amount, then } => engine.submit(payer.channel, payer.sign(*amount), *then).await,
+            Ask::Close { amount } => engine.begin_close(payer.channel, payer.sign(*amount)).await,
+            Ask::Step(step) => engine.apply(payer.channel, *step).await,
+        };
+        if let Verdict::Rejected(Refusal::Voucher(error)) = verdict.unwrap() {
+            panic!("honest vouchers are valid: {error}");
+        }
+    }
+}
+
+type Shown = Vec<(ChannelId, Snapshot)>;
+
+async fn live(engine: &Engine) -> Shown {
+    engine.channels().await.unwrap().iter().map(|channel| (channel.id, channel.snapshot)).collect()
+}
+
+fn stored(ledger: &impl LedgerRead) -> Shown {
+    let page = recover(ledger).unwrap().page(ledger, None, 100).unwrap();
+    page.iter().map(|stored| (stored.channel, Snapshot::from(&stored.state))).collect()
+}
+
+fn small() -> Config {
+    Config { shards: 2, checkpoint_frames: 4, resident_channels_max: 2, ..Config::default() }
+}
+
+/// Plays, compares with what a crash would leave, goes on after a restart, compares again.
+async fn check<L: Ledger, V: LedgerRead>(
+    open: impl Fn() -> L,
+    views: impl Fn() -> Vec<V>,
+    asks: &[(u32, Ask)],
+) {
+    let (first, second) = asks.split_at(asks.len() / 2);
+    let engine = Engine::start(small(), open(), SystemClock).unwrap();
+    play(&engine, first).await;
+    let before = live(&engine).await;
+    for view in views() {
+        assert_eq!(stored(&view), before);
+    }
+    engine.shutdown().await.unwrap();
+    for view in views() {
+        assert_eq!(stored(&view), before, "after a shutdown");
+    }
+
+    let engine = Engine::start(small(), open(), SystemClock).unwrap();
+    let after = live(&engine).await;
+    assert_eq!(after.len(), before.len());
+    for ((id, before), (same, after)) in before.iter().zip(&after) {
+        assert_eq!(id, same);
+        let released = Snapshot { reserved: Amount::ZERO, ..*before };
+        let unsequenced =
+            |snapshot: Snapshot| Snapshot { sequence: 0, active_at: UnixSeconds(0), ..snapshot };
+        assert_eq!(unsequenced(released), unsequenced(*after), "orphans are released, nothing else changes");
+        assert!(before.reserved.is_zero() || after.sequence > before.sequence);
+    }
+    play(&engine, second).await;
+    let end = live(&engine).await;
+    for view in views() {
+        assert_eq!(stored(&view), end);
+    }
+    engine.shutdown().await.unwrap();
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn memory_holds_what_was_answered(asks in prop::collection::vec((0..PAYERS, ask()), 1..120)) {
+        let store = MemoryStore::new();
+        let views = || vec![store.after_crash(false), store.after_crash(true)];
+        runtime().block_on(check(|| MemoryLedger::open(&store), views, &asks));
+    }
+}
+
+#[cfg(feature = "rocksdb")]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rocksdb_holds_what_was_answered(asks in prop::collection::vec((0..PAYERS, ask()), 1..120)) {
+        let folder = tempfile::TempDir::new().unwrap();
+        let views = || vec![farebox_engine::RocksLedger::open_read_only(folder.path()).unwrap()];
+        let open = || farebox_engine::RocksLedger::open(folder.path()).unwrap();
+        runtime().block_on(check(open, views, &asks));
+    }
+}
+
+#[tokio::test]
+async fn orphaned_requests_end_at_the_start_wherever_they_are_stored() {
+    let store = MemoryStore::new();
+    // A checkpoint after every frame: the first request is in an image only, the last in the journal only.
+    let every = Config { checkpoint_frames: 1, journal_keep_frames: Some(0), ..config() };
+    let engine = Engine::start(every, MemoryLedger::open(&store), SystemClock).unwrap();
+    let (early, late) = (Payer::v2(1), Payer::v2(2));
+    early.open(&engine).await;
+    late.open(&engine).await;
+    accepted(engine.submit(early.channel, early.sign(100), reserve(1, 40)).await.unwrap());
+    let captured = Step::Capture { key: key(1), amount: Amount::new(15), units: 1, finish: false };
+    accepted(engine.apply(early.channel, captured).await.unwrap());
+    for _ in 0..100 {
+        late.snapshot(&engine).await;
+    }
+    accepted(engine.submit(late.channel, late.sign(100), reserve(2, 70)).await.unwrap());
+    drop(engine);
+
+    let engine = Engine::start(config(), MemoryLedger::open(&store.after_crash(false)), SystemClock).unwrap();
+    let (early_now, late_now) = (early.snapshot(&engine).await, late.snapshot(&engine).await);
+    assert_eq!((early_now.reserved, late_now.reserved), (Amount::ZERO, Amount::ZERO));
+    assert_eq!((early_now.spent, late_now.spent), (Amount::new(15), Amount::ZERO));
+    // What captured something is over; what captured nothing may be tried again.
+    let early_again = accepted(engine.apply(early.channel, Step::Spend(reserve(1, 10))).await.unwrap());
+    assert!(matches!(early_again.answer, farebox_core::channel::Answer::Replayed(_)));
+    let late_again = accepted(engine.apply(late.channel, Step::Spend(reserve(2, 70))).await.unwrap());
+    assert_eq!(late_again.snapshot.reserved, Amount::new(70));
+}
