@@ -3,24 +3,21 @@
 //! The claim is the books' decision, and it is not changed here. What this module adds is doubt: it never
 //! says "failed" of a transaction that may still happen, and never "paid" without the escrow's own event.
 
+mod call;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alloy::primitives::aliases::U96;
-use alloy::primitives::{Bytes, U256};
-use alloy::sol_types::SolCall;
-use farebox_contracts::v1::ITempoStreamChannel;
-use farebox_contracts::v2::ITIP20ChannelReserve;
 use farebox_core::channel::{Claim, Identity};
 use farebox_core::units::{Amount, B256, ChannelId, UnixSeconds};
 use farebox_engine::chain::{CloseFailure, ClosedOnChain};
 use farebox_engine::{Clock, Engine};
-use farebox_settlement_plan::close_call::CloseArguments;
 use farebox_settlement_plan::{Attempt, CloseCall, Observation, plan_close};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use self::call::encode;
 use crate::client::{Broadcast, ChannelOnChain, Client, Fate, Head, LogFilter, Receipt};
 use crate::config::Config;
 use crate::fact::{Fact, FactKind, closed_event};
@@ -382,39 +379,4 @@ fn check_payout(call: &CloseCall, on_chain: &OnChain, closed: &ClosedOnChain) {
         refunded = %closed.refunded,
         "ALARM: the escrow paid out something else than it should"
     );
-}
-
-/// The bytes of the call.
-fn encode(call: &CloseCall) -> Bytes {
-    let bytes = match &call.arguments {
-        CloseArguments::V1 { cumulative, signature } => ITempoStreamChannel::closeCall {
-            channelId: call.channel.0,
-            cumulativeAmount: cumulative.get(),
-            signature: signature.clone().into(),
-        }
-        .abi_encode(),
-        CloseArguments::V2 { descriptor, cumulative, capture, signature } => {
-            ITIP20ChannelReserve::closeCall {
-                descriptor: ITIP20ChannelReserve::ChannelDescriptor {
-                    payer: descriptor.payer,
-                    payee: descriptor.payee,
-                    operator: descriptor.operator,
-                    token: descriptor.token,
-                    salt: descriptor.salt,
-                    authorizedSigner: descriptor.authorized_signer,
-                    expiringNonceHash: descriptor.expiring_nonce_hash,
-                },
-                cumulativeAmount: word96(*cumulative),
-                captureAmount: word96(*capture),
-                signature: signature.clone().into(),
-            }
-            .abi_encode()
-        }
-    };
-    bytes.into()
-}
-
-/// The plan refuses amounts above 96 bits, so nothing is cut off here.
-fn word96(amount: Amount) -> U96 {
-    U96::from(U256::from(amount.get()))
 }

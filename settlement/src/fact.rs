@@ -256,3 +256,6 @@ fn read_v2(event: B256, log: &Log) -> Read {
         _ => return Ok(None),
     }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -139,7 +139,7 @@ impl Watcher {
 
     /// One look at one range of blocks. True when there is nothing more to read right now.
     async fn look(&mut self) -> Result<bool, LookError> {
-        let head = self.client.block_number().await?;
+        let head = self.client.head().await?.number;
         let from = self.next_block.saturating_sub(self.config.watch.overlap_blocks);
         let to = head.min(self.next_block.saturating_add(self.range_blocks - 1));
         if to < from {
@@ -284,7 +284,9 @@ async fn tell_fact(
             }
             Ok(Told::Yes)
         }
-        Verdict::Rejected(Refusal::Channel(Rejection::ChannelNotFound)) => Ok(Told::UnknownChannel(Box::new(fact))),
+        Verdict::Rejected(Refusal::Channel(Rejection::ChannelNotFound)) => {
+            Ok(Told::UnknownChannel(Box::new(fact)))
+        }
         Verdict::Rejected(refusal) => {
             metrics::counter!("farebox_watcher_refused_facts_total").increment(1);
             tracing::error!(%channel, ?fact, %refusal, "ALARM: the books refuse what the chain says");

@@ -11,6 +11,7 @@ use alloy::transports::{TransportError, TransportErrorKind};
 use farebox_core::units::ChainId;
 use tokio::time::Instant;
 
+use super::reads::{Head, RawBlock};
 use super::{ClientConfig, ClientError};
 
 /// A node's message is shown up to here.
@@ -114,6 +115,12 @@ impl Endpoint {
     ) -> Result<R, Failure> {
         self.ensure_chain().await?;
         self.request_unchecked(method, params).await
+    }
+
+    /// The endpoint's newest block.
+    pub(super) async fn head(&self) -> Result<Head, Failure> {
+        let block: RawBlock = self.request("eth_getBlockByNumber", ("latest", false)).await?;
+        Ok(Head::from(block))
     }
 
     /// Asks for the chain id, once.

@@ -1,10 +1,9 @@
 //! Logs of the escrows, by range of blocks.
 
-use alloy::primitives::{Address, B256, U64};
+use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
 
 use super::endpoint::Failure;
-use super::reads::{Head, RawBlock};
 use super::{Client, ClientError};
 
 /// Which logs are wanted.
@@ -47,8 +46,7 @@ impl Client {
         let mut last = ClientError::NoEndpoint;
         for endpoint in self.endpoints() {
             let logs = async {
-                let block: RawBlock = endpoint.request("eth_getBlockByNumber", ("latest", false)).await?;
-                let head = Head::from(block);
+                let head = endpoint.head().await?;
                 self.saw_block(head.number);
                 if head.number < to {
                     return Ok(Err(ClientError::Behind { wanted: to, found: head.number }));
@@ -63,13 +61,6 @@ impl Client {
             }
         }
         Err(last)
-    }
-
-    /// The number of the newest block.
-    pub async fn block_number(&self) -> Result<u64, ClientError> {
-        let number: U64 = self.call("eth_blockNumber", ()).await?;
-        self.saw_block(number.to());
-        Ok(number.to())
     }
 }
 

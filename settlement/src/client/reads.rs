@@ -5,12 +5,18 @@ use alloy::rpc::types::{TransactionInput, TransactionRequest};
 use alloy::sol_types::SolCall;
 use farebox_core::units::{Amount, ChannelId, UnixSeconds};
 use farebox_core::voucher::ProtocolVersion;
+use farebox_engine::{Clock, SystemClock};
 use serde::Deserialize;
 
+use super::endpoint::Failure;
 use super::{Client, ClientError};
 use farebox_contracts::tip20::ITIP20;
 use farebox_contracts::v1::ITempoStreamChannel;
 use farebox_contracts::v2::ITIP20ChannelReserve;
+
+/// How old the head of a node may be by our clock before the next node is asked. Tempo makes a block twice
+/// a second.
+const HEAD_AGE_SECONDS_MAX: u64 = 20;
 
 /// The newest block of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,12 +67,28 @@ pub enum ChannelOnChain {
 }
 
 impl Client {
-    /// The newest block of the first endpoint that answers.
+    /// The newest block: of the first endpoint whose head is fresh by our clock, or the newest of all when
+    /// none is. A node that is stuck answers, too, and would otherwise be followed for ever.
     pub async fn head(&self) -> Result<Head, ClientError> {
-        let block: RawBlock = self.call("eth_getBlockByNumber", ("latest", false)).await?;
-        let head = Head::from(block);
-        self.saw_block(head.number);
-        Ok(head)
+        let now = SystemClock.now();
+        let mut best: Result<Head, ClientError> = Err(ClientError::NoEndpoint);
+        for endpoint in self.endpoints() {
+            if best.is_ok() && endpoint.is_cooling() {
+                break;
+            }
+            match endpoint.head().await {
+                Ok(head) => {
+                    self.saw_block(head.number);
+                    if head.timestamp.saturating_add(HEAD_AGE_SECONDS_MAX) >= now {
+                        return Ok(head);
+                    }
+                    let is_newer = best.as_ref().map_or(true, |best| best.number < head.number);
+                    best = if is_newer { Ok(head) } else { best };
+                }
+                Err(failure) => best = best.map_err(|_| failure.into_error(endpoint.name())),
+            }
+        }
+        best
     }
 
     /// The timestamp of a block.
@@ -89,13 +111,9 @@ impl Client {
     ) -> Result<(ChannelOnChain, u64), ClientError> {
         let mut tries = 0;
         loop {
-            // A failing head is no reason to read older state: `newest_block` never falls.
             let head = self.head().await;
             let block = self.newest_block().max(not_before);
             let found = match head {
-                Ok(head) if head.number < block => {
-                    Err(ClientError::Behind { wanted: block, found: head.number })
-                }
                 Ok(_) => self.channel_at(protocol, escrow, channel, block).await,
                 Err(error) => Err(error),
             };
@@ -154,14 +172,34 @@ impl Client {
         Ok(gas.to())
     }
 
+    /// What a view function says as of one block, asked of an endpoint that has that block: one that does
+    /// not may answer with an older state.
     async fn view<C: SolCall>(&self, to: Address, call: C, block: u64) -> Result<C::Return, ClientError> {
         let input = TransactionInput::new(call.abi_encode().into());
         let request = TransactionRequest::default().to(to).input(input);
-        let answer: Bytes = self.call("eth_call", (request, U64::from(block))).await?;
-        C::abi_decode_returns(&answer).map_err(|_| ClientError::BadAnswer {
-            endpoint: to.to_string(),
-            what: "the contract's answer is not of its interface; is the escrow's address right?",
-        })
+        let mut last = ClientError::NoEndpoint;
+        for endpoint in self.endpoints() {
+            let ask = async {
+                let head = endpoint.head().await?;
+                self.saw_block(head.number);
+                if head.number < block {
+                    return Ok(Err(ClientError::Behind { wanted: block, found: head.number }));
+                }
+                let answer: Bytes = endpoint.request("eth_call", (request.clone(), U64::from(block))).await?;
+                Ok::<_, Failure>(Ok(answer))
+            };
+            match ask.await {
+                Ok(Ok(answer)) => {
+                    let what = "the contract's answer is not of its interface; is its address right?";
+                    let endpoint = endpoint.name().to_owned();
+                    return C::abi_decode_returns(&answer)
+                        .map_err(|_| ClientError::BadAnswer { endpoint, what });
+                }
+                Ok(Err(behind)) => last = behind,
+                Err(failure) => last = failure.into_error(endpoint.name()),
+            }
+        }
+        Err(last)
     }
 }
 

@@ -8,7 +8,7 @@ use farebox_core::units::UnixSeconds;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::reads::{Head, RawBlock};
+use super::reads::Head;
 use super::{Client, ClientError};
 
 /// How often the chain's clock is looked at while a transaction is awaited.
@@ -68,6 +68,10 @@ impl Client {
     pub async fn receipt(&self, tx_hash: B256) -> Result<Option<Receipt>, ClientError> {
         let mut answer = Err(ClientError::NoEndpoint);
         for endpoint in self.endpoints() {
+            // With an answer in hand, an endpoint that lately failed is not worth its time limit.
+            if answer.is_ok() && endpoint.is_cooling() {
+                break;
+            }
             let found: Result<Option<RawReceipt>, _> =
                 endpoint.request("eth_getTransactionReceipt", (tx_hash,)).await;
             match found {
@@ -122,9 +126,7 @@ impl Client {
     /// receipt after that, so that a node that is behind cannot say "absent".
     async fn fate_at_head(&self, tx_hash: B256, expires_at: UnixSeconds) -> Option<Fate> {
         for endpoint in self.endpoints() {
-            let block: Result<RawBlock, _> =
-                endpoint.request("eth_getBlockByNumber", ("latest", false)).await;
-            let Ok(head) = block.map(Head::from) else { continue };
+            let Ok(head) = endpoint.head().await else { continue };
             self.saw_block(head.number);
             if head.timestamp < expires_at {
                 continue;

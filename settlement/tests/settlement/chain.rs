@@ -1,0 +1,6 @@
+//! Settlement on a local chain: opens, top-ups, closes, close requests, crashes.
+
+mod close;
+mod open;
+mod restart;
+mod watch;
