@@ -3,10 +3,35 @@
 //! The rule is that of a contract that calls `ecrecover` and compares: recover the key from digest,
 //! `r`, `s` and parity, hash it to an address, compare. A batch gives the same outcomes as its jobs one
 //! by one, in their order, whatever else is in it: one bad signature never spoils its neighbours.
+//!
+//! # Two ways to the same outcome
+//!
+//! * [`recover`]: libsecp256k1, one job after the other, about 38 µs. For signers that are not known yet, and for whatever the
+//!   kernel does not accept: it alone says *who* signed instead.
+//! * [`crate::kernel`]: for signers with a table, about 1.3 µs a job in a batch. What it accepts is valid.
+//!
+//! | the job's signer | what happens |
+//! |---|---|
+//! | unknown | its first job of the batch is recovered; if valid, the key is learnt |
+//! | known, fewer than three vouchers | recovered |
+//! | known, three vouchers or more | its table is built, with those of all other signers of the batch that have earned one |
+//! | has a table | the kernel; a mismatch, or a case the kernel leaves to others, is recovered |
 
+#[cfg(target_arch = "x86_64")]
+use crate::backend::Avx512;
+use crate::backend::{Backend, Lanes};
 use crate::ecdsa::Signature;
+use crate::field::PackedPoint;
+use crate::field::portable::Portable;
+use crate::kernel::{Decide, Decision, Item, NewWorkspace, Workspace};
 use crate::recover::recover;
+use crate::signers::{Address, FIRST_SHAPE, Known, Signers, WIDE_SHAPE};
+use crate::table::{Build, GENERATOR_POINT, Shape, Table};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
+use hashbrown::HashMap;
+use spin::{Mutex, Once};
 
 /// One question: did `signer` sign `digest`?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,35 +58,263 @@ pub enum Outcome {
     Unrecoverable,
 }
 
+/// Memory for signers' tables unless told otherwise: 6,000 signers, 1,900 if all are met often.
+pub const SIGNER_TABLES_BYTES_MAX: usize = 256 << 20;
+
+/// The most workspaces that wait for their next use: one a thread that verifies at the same time. Each takes less
+/// than a megabyte.
+const WORKSPACES_MAX: usize = 64;
+
+/// The generator's table, shared by all verifiers; built by the first, in some milliseconds.
+static GENERATOR: Once<Table> = Once::new();
+
+fn generator() -> &'static Table {
+    let build = Build { keys: &[GENERATOR_POINT], shape: Shape::GENERATOR };
+    GENERATOR.call_once(|| Portable.run(build).remove(0))
+}
+
 /// Verifies signatures. Make one, keep it, share it between threads.
 ///
-/// It has no settings and no memory yet. The place is kept for tables of signers' keys: they will change
-/// the speed of an answer, never the answer.
-#[derive(Debug, Default)]
+/// It learns the keys of signers and keeps tables of those that come back, bounded in bytes: they change the speed of
+/// an answer, never the answer. Locks are held for lookups only, never while signatures are verified.
 pub struct Verifier {
-    _tables: (),
+    engine: Engine,
+    signers: Mutex<Signers>,
+}
+
+impl Default for Verifier {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl core::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let tables_bytes = self.signers.lock().bytes();
+        f.debug_struct("Verifier")
+            .field("backend", &self.backend().name())
+            .field("tables_bytes", &tables_bytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Verifier {
-    /// A verifier that knows no signer yet.
+    /// A verifier that knows no signer yet, with the fastest backend of this machine.
     pub fn new() -> Self {
-        Self::default()
+        Self::with(Backend::detect(), SIGNER_TABLES_BYTES_MAX)
+    }
+
+    /// A verifier with this backend that keeps no more than so many bytes of tables.
+    pub fn with(backend: Backend, signer_tables_bytes_max: usize) -> Self {
+        let engine = match backend {
+            Backend::Portable(lanes) => Engine::Portable(Pool::new(lanes)),
+            #[cfg(target_arch = "x86_64")]
+            Backend::Avx512(lanes) => Engine::Avx512(Pool::new(lanes)),
+        };
+        Self { engine, signers: Mutex::new(Signers::new(signer_tables_bytes_max)) }
+    }
+
+    /// The backend in use.
+    pub fn backend(&self) -> Backend {
+        match &self.engine {
+            Engine::Portable(pool) => Backend::Portable(pool.lanes),
+            #[cfg(target_arch = "x86_64")]
+            Engine::Avx512(pool) => Backend::Avx512(pool.lanes),
+        }
     }
 
     /// Answers one job.
     pub fn verify_one(&self, job: &Job) -> Outcome {
-        match recover(&job.digest, &job.signature).map(|key| key.address()) {
-            Some(recovered) if recovered == job.signer => Outcome::Valid,
-            Some(recovered) => Outcome::WrongSigner { recovered },
-            None => Outcome::Unrecoverable,
-        }
+        let mut outcomes = Vec::with_capacity(1);
+        self.verify_batch(core::slice::from_ref(job), &mut outcomes);
+        outcomes[0]
     }
 
     /// Answers every job. `outcomes` is emptied first and then holds one outcome a job, in order: a caller
     /// can keep the vector and pay for its memory once.
     pub fn verify_batch(&self, jobs: &[Job], outcomes: &mut Vec<Outcome>) {
         outcomes.clear();
-        outcomes.extend(jobs.iter().map(|job| self.verify_one(job)));
+        // What no other way decides stands to be recovered.
+        let mut decided: Vec<Option<Outcome>> = alloc::vec![None; jobs.len()];
+        let mut signers = Met::of(jobs);
+        self.look_up(&mut signers);
+        self.introduce(jobs, &mut signers, &mut decided);
+        self.build(&mut signers);
+        for shape in [FIRST_SHAPE, WIDE_SHAPE] {
+            let mut places = Vec::new();
+            let mut items = Vec::new();
+            for (place, job) in jobs.iter().enumerate() {
+                if let Some(table) = signers.table(place)
+                    && table.shape() == shape
+                    && decided[place].is_none()
+                {
+                    places.push(place);
+                    items.push(Item { digest: &job.digest, signature: &job.signature, table });
+                }
+            }
+            for (place, decision) in places.into_iter().zip(self.engine.decide(shape, &items)) {
+                if decision == Decision::Match {
+                    decided[place] = Some(Outcome::Valid);
+                }
+            }
+        }
+        outcomes.extend(jobs.iter().zip(decided).map(|(job, decided)| decided.unwrap_or_else(|| ask(job).0)));
+    }
+
+    /// Fills in what is known of a batch's signers.
+    fn look_up(&self, signers: &mut Met) {
+        let mut known = self.signers.lock();
+        known.begin_batch();
+        for signer in &mut signers.signers {
+            signer.known = known.meet(&signer.address, signer.vouchers);
+        }
+    }
+
+    /// Recovers the first job of every signer that is not known, and learns its key if the job is valid.
+    fn introduce(&self, jobs: &[Job], signers: &mut Met, decided: &mut [Option<Outcome>]) {
+        for signer in &mut signers.signers {
+            if !matches!(signer.known, Known::Nothing) {
+                continue;
+            }
+            let (outcome, key) = ask(&jobs[signer.first]);
+            decided[signer.first] = Some(outcome);
+            if let (Outcome::Valid, Some(key)) = (outcome, key) {
+                let mut known = self.signers.lock();
+                known.learn(signer.address, key);
+                // The first voucher is counted by `learn`.
+                signer.known = known.meet(&signer.address, signer.vouchers - 1);
+            }
+        }
+    }
+
+    /// Builds the tables that signers of this batch have earned, all together.
+    fn build(&self, signers: &mut Met) {
+        for shape in [FIRST_SHAPE, WIDE_SHAPE] {
+            let mut places = Vec::new();
+            let mut keys = Vec::new();
+            for (place, signer) in signers.signers.iter().enumerate() {
+                if let Known::Earned(key, wanted) = signer.known
+                    && wanted == shape
+                {
+                    places.push(place);
+                    keys.push(key);
+                }
+            }
+            if keys.is_empty() {
+                continue;
+            }
+            let tables = self.engine.build(&keys, shape);
+            let mut known = self.signers.lock();
+            for (place, table) in places.into_iter().zip(tables) {
+                let table = Arc::new(table);
+                let signer = &mut signers.signers[place];
+                known.keep(&signer.address, &table);
+                signer.known = Known::Table(table);
+            }
+        }
+    }
+}
+
+/// Asks libsecp256k1, and gives the key if the job is valid.
+fn ask(job: &Job) -> (Outcome, Option<PackedPoint>) {
+    let Some(key) = recover(&job.digest, &job.signature) else { return (Outcome::Unrecoverable, None) };
+    match key.address() {
+        recovered if recovered == job.signer => (Outcome::Valid, Some(PackedPoint::from(&key))),
+        recovered => (Outcome::WrongSigner { recovered }, None),
+    }
+}
+
+/// A signer of a batch.
+struct MetSigner {
+    address: Address,
+    /// The place of its first job.
+    first: usize,
+    /// How many jobs name it.
+    vouchers: u64,
+    known: Known,
+}
+
+/// The signers of a batch, each once.
+struct Met {
+    signers: Vec<MetSigner>,
+    /// By job: the place of its signer.
+    of_job: Vec<usize>,
+}
+
+impl Met {
+    fn of(jobs: &[Job]) -> Self {
+        let mut places = HashMap::with_capacity(jobs.len());
+        let mut met = Self { signers: Vec::new(), of_job: Vec::with_capacity(jobs.len()) };
+        for (first, job) in jobs.iter().enumerate() {
+            let place = *places.entry(&job.signer).or_insert_with(|| {
+                let signer = MetSigner { address: job.signer, first, vouchers: 0, known: Known::Nothing };
+                met.signers.push(signer);
+                met.signers.len() - 1
+            });
+            met.signers[place].vouchers += 1;
+            met.of_job.push(place);
+        }
+        met
+    }
+
+    /// The table of a job's signer.
+    fn table(&self, job: usize) -> Option<&Table> {
+        match &self.signers[self.of_job[job]].known {
+            Known::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+}
+
+/// A backend and its memory.
+enum Engine {
+    Portable(Pool<Portable>),
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Pool<Avx512>),
+}
+
+impl Engine {
+    fn decide(&self, shape: Shape, items: &[Item]) -> Vec<Decision> {
+        match self {
+            Self::Portable(pool) => pool.decide(shape, items),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(pool) => pool.decide(shape, items),
+        }
+    }
+
+    fn build(&self, keys: &[PackedPoint], shape: Shape) -> Vec<Table> {
+        match self {
+            Self::Portable(pool) => pool.lanes.run(Build { keys, shape }),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(pool) => pool.lanes.run(Build { keys, shape }),
+        }
+    }
+}
+
+/// A backend and the workspaces that nobody uses now.
+struct Pool<L: Lanes> {
+    lanes: L,
+    workspaces: Mutex<Vec<Box<Workspace<L>>>>,
+}
+
+impl<L: Lanes> Pool<L> {
+    const fn new(lanes: L) -> Self {
+        Self { lanes, workspaces: Mutex::new(Vec::new()) }
+    }
+
+    fn decide(&self, shape: Shape, items: &[Item]) -> Vec<Decision> {
+        if items.is_empty() {
+            return Vec::new();
+        }
+        let waiting = self.workspaces.lock().pop();
+        let mut workspace = waiting.unwrap_or_else(|| Box::new(self.lanes.run(NewWorkspace)));
+        let decisions =
+            self.lanes.run(Decide { workspace: &mut workspace, generator: generator(), shape, items });
+        let mut workspaces = self.workspaces.lock();
+        if workspaces.len() < WORKSPACES_MAX {
+            workspaces.push(workspace);
+        }
+        decisions
     }
 }
 

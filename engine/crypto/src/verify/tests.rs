@@ -102,6 +102,72 @@ fn agrees_with_a_second_library_and_with_itself_one_by_one() {
     assert!(seen.iter().all(|count| *count > 50), "every outcome must be met often: {seen:?}");
 }
 
+/// Batches of all sizes, again and again, so that signers earn tables, wide tables, and lose them.
+fn agrees_with_tables(verifier: &Verifier, signers: usize, rounds: usize) {
+    let mut rng = StdRng::seed_from_u64(SEED + 3);
+    let keys: Vec<_> = (0..signers).map(|_| random_key(&mut rng)).collect();
+    let mut outcomes = Vec::new();
+    for round in 0..rounds {
+        let size = [1, 8, 9, 64, 100, 257][round % 6];
+        let jobs: Vec<_> = (0..size)
+            .map(|_| {
+                // A few signers are met all the time, the others rarely.
+                let signer = if rng.random() { rng.random_range(0..2) } else { rng.random_range(0..signers) };
+                random_job(&mut rng, &keys[signer])
+            })
+            .collect();
+        verifier.verify_batch(&jobs, &mut outcomes);
+        for (job, outcome) in jobs.iter().zip(&outcomes) {
+            assert_eq!(*outcome, oracle(job), "{job:?}");
+        }
+    }
+}
+
+#[test]
+fn tables_change_no_outcome() {
+    let verifier = Verifier::new();
+    agrees_with_tables(&verifier, 20, 30);
+    let bytes = verifier.signers.lock().bytes();
+    assert!(bytes > WIDE_SHAPE.points() * 64, "signers that were met often have wide tables: {bytes} bytes");
+}
+
+#[test]
+fn neither_does_forgetting_them() {
+    for bytes_max in [0, 50_000, 300_000, 1_000_000] {
+        let verifier = Verifier::with(Backend::detect(), bytes_max);
+        agrees_with_tables(&verifier, 30, 12);
+        assert!(verifier.signers.lock().bytes() <= bytes_max.max(256));
+    }
+}
+
+#[test]
+fn the_portable_backend_agrees_too() {
+    let verifier = Verifier::with(Backend::Portable(Portable), SIGNER_TABLES_BYTES_MAX);
+    agrees_with_tables(&verifier, 10, 12);
+}
+
+#[test]
+fn threads_share_what_is_known() {
+    let verifier = Verifier::with(Backend::detect(), 2_000_000);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| agrees_with_tables(&verifier, 40, 6));
+        }
+    });
+}
+
+#[test]
+fn a_known_signer_is_not_recovered_again() {
+    let mut rng = StdRng::seed_from_u64(SEED + 4);
+    let key = random_key(&mut rng);
+    let verifier = Verifier::new();
+    let jobs: Vec<_> = (0..100).map(|_| sign(&key, random32(&mut rng))).collect();
+    let mut outcomes = Vec::new();
+    verifier.verify_batch(&jobs, &mut outcomes);
+    assert!(outcomes.iter().all(|outcome| *outcome == Outcome::Valid));
+    assert!(matches!(verifier.signers.lock().meet(&jobs[0].signer, 1), Known::Table(_)));
+}
+
 #[test]
 fn r_that_is_no_x_coordinate_is_unrecoverable() {
     // x = 5 is the smallest positive integer that is no x coordinate of y^2 = x^3 + 7.
