@@ -16,7 +16,7 @@
 //!    appended. The mark moves only when all images of the checkpoint are durable, so an image may be newer
 //!    than the mark (replay skips what it holds), never older.
 //! 5. **Damage is told, not repaired.** What cannot be read is [`LedgerError::Corrupt`], never skipped. The
-//!    one exception is a torn last frame: see [`recover`].
+//!    one exception is a torn last frame: see [`recover()`].
 
 #[cfg(test)]
 mod conformance;

@@ -2,77 +2,13 @@
 
 mod support;
 
-use farebox_core::channel::{Snapshot, Spend};
+use farebox_core::channel::Snapshot;
 use farebox_core::units::{Amount, ChannelId, UnixSeconds};
-use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::ledger::{LedgerRead, MemoryStore, recover};
-use farebox_engine::{Config, Engine, Ledger, MemoryLedger, Refusal, Step, SystemClock, Verdict};
+use farebox_engine::{Config, Engine, Ledger, MemoryLedger, Step, SystemClock};
 use proptest::prelude::*;
+use support::script::{Ask, PAYERS, ask, play};
 use support::*;
-
-const PAYERS: u32 = 4;
-
-/// What is asked of one of a few channels.
-#[derive(Clone, Debug)]
-enum Ask {
-    Open,
-    Submit { amount: u128, then: Spend },
-    Close { amount: u128 },
-    Step(Step),
-}
-
-fn ask() -> impl Strategy<Value = Ask> {
-    let amount = (0..1_200_u128).prop_map(Amount::new);
-    let spend = prop_oneof![
-        Just(Spend::Nothing),
-        (0..12_u64, 0..200_u128).prop_map(|(number, price)| charge(number, price)),
-        (0..12_u64, 0..200_u128).prop_map(|(number, price)| reserve(number, price)),
-    ];
-    let place = (0..8_u64).prop_map(position);
-    prop_oneof![
-        2 => Just(Ask::Open),
-        6 => (0..1_200_u128, spend.clone()).prop_map(|(amount, then)| Ask::Submit { amount, then }),
-        1 => (0..1_200_u128).prop_map(|amount| Ask::Close { amount }),
-        3 => spend.prop_map(|spend| Ask::Step(Step::Spend(spend))),
-        4 => (0..12_u64, amount.clone(), any::<bool>()).prop_map(|(number, amount, finish)| {
-            Ask::Step(Step::Capture { key: key(number), amount, units: 2, finish })
-        }),
-        2 => (0..12_u64).prop_map(|number| Ask::Step(Step::Release { key: key(number) })),
-        1 => (amount.clone(), place.clone(), any::<bool>()).prop_map(|(deposit, position, cancels_close)| {
-            Ask::Step(Step::ToppedUp { deposit, position, cancels_close })
-        }),
-        1 => place.clone().prop_map(|position| Ask::Step(Step::CloseRequested { at: UnixSeconds(3), position })),
-        1 => place.clone().prop_map(|position| Ask::Step(Step::CloseRequestCancelled { position })),
-        1 => (amount.clone(), place.clone())
-            .prop_map(|(settled, position)| Ask::Step(Step::Settled { settled, position })),
-        1 => (amount.clone(), amount, place).prop_map(|(captured, refunded, position)| {
-            Ask::Step(Step::Closed { captured, refunded, position })
-        }),
-        1 => Just(Ask::Step(Step::BeginCloseForced)),
-        1 => Just(Ask::Step(Step::AbortClose)),
-    ]
-}
-
-fn payer(number: u32) -> Payer {
-    Payer::new(number, if number.is_multiple_of(2) { ProtocolVersion::V1 } else { ProtocolVersion::V2 })
-}
-
-async fn play(engine: &Engine, asks: &[(u32, Ask)]) {
-    for (number, ask) in asks {
-        let payer = payer(*number);
-        let verdict = match ask {
-            Ask::Open => {
-                engine.open(payer.identity.clone(), Amount::new(1_000), Amount::ZERO, position(1)).await
-            }
-            Ask::Submit { amount, then } => engine.submit(payer.channel, payer.sign(*amount), *then).await,
-            Ask::Close { amount } => engine.begin_close(payer.channel, payer.sign(*amount)).await,
-            Ask::Step(step) => engine.apply(payer.channel, *step).await,
-        };
-        if let Verdict::Rejected(Refusal::Voucher(error)) = verdict.unwrap() {
-            panic!("honest vouchers are valid: {error}");
-        }
-    }
-}
 
 type Shown = Vec<(ChannelId, Snapshot)>;
 

@@ -3,14 +3,18 @@
 //! A ledger's test module names a [`Disk`] and calls [`conformance!`]; each sentence below is then a test
 //! of that ledger.
 
-use std::sync::Arc;
+mod author;
 
-use farebox_core::channel::{ChainPosition, Event, Identity, State, Terms};
-use farebox_core::journal::{Cursor, FrameBuilder, Head, Link, encode_event};
-use farebox_core::units::{Address, Amount, B256, BlockNumber, ChainId, ChannelId, UnixSeconds};
-use farebox_core::voucher::{Signature, v1, v2};
+use farebox_core::channel::Event;
+use farebox_core::journal::{Cursor, FrameBuilder, Head, Link};
+use farebox_core::units::{Amount, B256, BlockNumber};
 
-use super::{Ledger, LedgerError, LedgerRead, StoredChannel, recover};
+use self::author::{Author, accepted, image, opened, state};
+use super::{Ledger, LedgerError, LedgerRead, recover};
+
+pub(super) use self::author::identity;
+#[cfg(feature = "rocksdb")]
+pub(super) use self::author::write_channel;
 
 /// Something that keeps a ledger between two writers.
 pub(super) trait Disk {
@@ -60,112 +64,6 @@ macro_rules! conformance {
     };
 }
 pub(super) use conformance;
-
-/// A channel to write about.
-pub(super) fn identity(number: u8) -> Identity {
-    let address = |byte| Address::repeat_byte(byte);
-    let salt = B256::with_last_byte(number);
-    let terms = if number.is_multiple_of(2) {
-        Terms::V1(v1::Terms {
-            payer: address(1),
-            payee: address(2),
-            token: address(3),
-            salt,
-            authorized_signer: Address::ZERO,
-        })
-    } else {
-        Terms::V2(v2::Descriptor {
-            payer: address(1),
-            payee: address(2),
-            operator: Address::ZERO,
-            token: address(3),
-            salt,
-            authorized_signer: address(4),
-            expiring_nonce_hash: B256::repeat_byte(9),
-        })
-    };
-    Identity { chain_id: ChainId(42_431), escrow: address(5), terms }
-}
-
-fn opened(number: u8) -> Event {
-    Event::Opened {
-        identity: Box::new(identity(number)),
-        deposit: Amount::new(1_000),
-        settled: Amount::ZERO,
-        at: UnixSeconds(10),
-        position: ChainPosition { block: 1, log_index: 2 },
-    }
-}
-
-fn accepted(amount: u128) -> Event {
-    let signature = Signature::restore(&[7; 65]).unwrap();
-    Event::Accepted { amount: Amount::new(amount), signature, at: UnixSeconds(11) }
-}
-
-/// Writes frames as the committer would.
-struct Author<'a, L> {
-    ledger: &'a L,
-    head: Head,
-}
-
-impl<'a, L: Ledger> Author<'a, L> {
-    /// Continues what the ledger holds.
-    fn on(ledger: &'a L) -> Self {
-        let head = recover(ledger).unwrap().head;
-        Self { ledger, head }
-    }
-
-    fn frame(&self, cursor: Option<Cursor>, events: &[(ChannelId, u64, Event)]) -> Vec<u8> {
-        let mut records = Vec::new();
-        for (channel, sequence, event) in events {
-            encode_event(&mut records, *channel, *sequence, event);
-        }
-        let mut builder = FrameBuilder::new();
-        builder.append(&records).unwrap();
-        builder.finish(self.ledger.epoch(), self.head.sequence + 1, self.head.link, cursor).to_vec()
-    }
-
-    fn write(&mut self, cursor: Option<Cursor>, events: &[(ChannelId, u64, Event)]) {
-        let bytes = self.frame(cursor, events);
-        let sequence = self.head.sequence + 1;
-        self.ledger.append(&bytes, sequence).unwrap();
-        let cursor = cursor.or(self.head.cursor);
-        self.head = Head { epoch: self.ledger.epoch(), sequence, link: Link::to(&bytes), cursor };
-    }
-
-    /// Opens channel `number`, then accepts 10, 20, … in a frame each.
-    fn channel(&mut self, number: u8, vouchers: u64) -> ChannelId {
-        let channel = identity(number).channel_id();
-        self.write(None, &[(channel, 1, opened(number))]);
-        for voucher in 1..=vouchers {
-            self.write(None, &[(channel, voucher + 1, accepted(u128::from(voucher) * 10))]);
-        }
-        channel
-    }
-}
-
-/// Opens channel `number` and accepts vouchers, a frame each.
-#[cfg(feature = "rocksdb")]
-pub(super) fn write_channel(ledger: &impl Ledger, number: u8, vouchers: u64) {
-    Author::on(ledger).channel(number, vouchers);
-}
-
-fn state(number: u8, events: &[Event]) -> State {
-    let mut state = State::from_opened(&opened(number)).unwrap();
-    for event in events {
-        state.evolve(event);
-    }
-    state
-}
-
-fn image(number: u8, events: &[Event]) -> StoredChannel {
-    let identity = identity(number);
-    StoredChannel {
-        channel: identity.channel_id(),
-        identity: Arc::new(identity),
-        state: state(number, events),
-    }
-}
 
 /// The accepted amount of each channel that the ledger knows.
 fn accepted_amounts(ledger: &impl LedgerRead) -> Vec<u128> {
@@ -486,7 +384,6 @@ pub(super) fn pages_walk_through_all_channels<D: Disk>() {
     // Some are in the images, some only in the journal behind the mark, some in both.
     let images: Vec<_> = (0..40).step_by(3).map(|number| image(number, &[])).collect();
     ledger.store_images(&images).unwrap();
-    drop(author);
     let books = recover(&ledger).unwrap();
     for size in [1, 7, 40, 41] {
         let (mut found, mut after) = (Vec::new(), None);

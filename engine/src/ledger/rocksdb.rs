@@ -7,7 +7,7 @@
 //! | `journal` | frame number, 8 bytes big endian | the frame, see `farebox_core::journal` |
 //! | `balances` | channel id, 32 bytes | `encode_state` of its books, as of a checkpoint |
 //! | `channels` | channel id, 32 bytes | `encode_identity` of its terms |
-//! | `meta` | `store_version`, `epoch`, `mark` | see [`meta`](self::meta) |
+//! | `meta` | `store_version`, `epoch`, `mark` | see `meta.rs` |
 //!
 //! Beside RocksDB's files lies `farebox.pid`, the process that writes; it only serves the message of
 //! [`LedgerError::Locked`]. RocksDB's own `LOCK` keeps a second writer out.
@@ -25,7 +25,7 @@
 //! (which would silently forget acknowledged frames behind it) or refusing (which would refuse an honest
 //! torn write). Which frames are then missing is for the frames' own chain to judge: see
 //! [`recover`](super::recover()). Damage in the last block of the log can hide several frames at its end;
-//! [`witness`](self::witness) finds out that they were there, and such a ledger is refused. Store version and epoch are flushed to a table file when the ledger is
+//! `witness.rs` finds out that they were there, and such a ledger is refused. Store version and epoch are flushed to a table file when the ledger is
 //! opened, so no damage of the log touches them.
 //!
 //! # What it assumes of the disk

@@ -109,6 +109,7 @@ impl From<Step> for Command {
 
 /// What came of a request. Whatever it is, it is on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "nearly every verdict is the large one")]
 pub enum Verdict {
     /// It was done.
     Accepted(Reply),
@@ -122,6 +123,15 @@ impl Verdict {
         match self {
             Self::Accepted(reply) => Ok(reply),
             Self::Rejected(refusal) => Err(refusal),
+        }
+    }
+
+    /// The reply, if what was asked for is paid: now, or by an earlier try of the same request. A voucher
+    /// that was taken but does not cover the price is kept in the books, and is not payment.
+    pub fn paid(self) -> Result<Reply, Refusal> {
+        match self.accepted()? {
+            Reply { answer: Answer::AcceptedOnly(rejection), .. } => Err(rejection.into()),
+            reply => Ok(reply),
         }
     }
 }

@@ -157,8 +157,16 @@ impl Engine {
             let changed = waiter.changed();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let Some(found) = self.read(channel).await? else { return Ok(Waited::NotFound) };
-            let snapshot = found.snapshot;
+            let snapshot = match self.read(channel).await {
+                Ok(Some(found)) => found.snapshot,
+                Ok(None) => return Ok(Waited::NotFound),
+                // A stream that waits anyway does not end because the queue is full for a moment.
+                Err(EngineError::Busy { retry_after_ms }) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(retry_after_ms)).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if snapshot.accepted > accepted_above {
                 return Ok(Waited::Above(snapshot));
             }

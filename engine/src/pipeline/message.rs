@@ -92,6 +92,7 @@ impl Change {
 
 /// What a shard takes from its queue.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every message is a request")]
 pub(super) enum ToShard {
     /// Work.
     Request(Request),

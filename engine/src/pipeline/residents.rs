@@ -107,11 +107,11 @@ impl Residents {
                 None => return Ok(None),
             }
         }
-        let resident = self.channels.get_mut(&id);
-        Ok(resident.map(|resident| {
+        let mut found = self.channels.get_mut(&id);
+        if let Some(resident) = &mut found {
             resident.used = true;
-            resident
-        }))
+        }
+        Ok(found)
     }
 
     /// Adds a channel that is not here yet.

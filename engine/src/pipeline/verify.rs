@@ -1,6 +1,6 @@
 //! A batch's signatures, all at once.
 //!
-//! First the cheap refusals, which need no cryptography (see [`precheck`](super::precheck)), then one call of the verifier
+//! First the cheap refusals, which need no cryptography (see [`precheck`]), then one call of the verifier
 //! for all vouchers that are left, each against the signer that the books know (rule 9).
 
 use std::collections::{HashMap, HashSet};
@@ -27,6 +27,14 @@ pub(super) enum Proof {
     Refused(Refusal),
     /// The channel could not be looked up.
     Failed(EngineError),
+}
+
+/// Whether a voucher's signature is worth looking at.
+enum Examined {
+    /// It is, with this domain and this signer.
+    Wanted { domain: Arc<AnyDomain>, signer: Address },
+    /// It is not.
+    Settled(Proof),
 }
 
 /// A voucher whose signature is worth looking at.
@@ -73,12 +81,12 @@ pub(super) fn verify(
             }
             Change::Submit { voucher, .. } | Change::Close { voucher } => {
                 match examine(residents, ledger, &earlier, *channel, change) {
-                    Ok((domain, signer)) => {
+                    Examined::Wanted { domain, signer } => {
                         tasks.push(Task { place, domain, voucher, signer });
                         // Overwritten below, when all signatures were looked at.
                         Proof::NotNeeded
                     }
-                    Err(proof) => proof,
+                    Examined::Settled(proof) => proof,
                 }
             }
         });
@@ -101,8 +109,11 @@ fn examine(
     earlier: &Earlier,
     channel: ChannelId,
     change: &Change,
-) -> Result<(Arc<AnyDomain>, Address), Proof> {
-    let found = residents.get(channel, ledger).map_err(|error| Proof::Failed(error.into()))?;
+) -> Examined {
+    let found = match residents.get(channel, ledger) {
+        Ok(found) => found,
+        Err(error) => return Examined::Settled(Proof::Failed(error.into())),
+    };
     if let Some(resident) = found {
         let foretold = match change {
             _ if earlier.stepped.contains(&channel) => None,
@@ -115,12 +126,14 @@ fn examine(
             Change::Open { .. } | Change::Step(_) => None,
         };
         return match foretold {
-            Some(rejection) => Err(Proof::Refused(rejection.into())),
-            None => Ok((Arc::clone(&resident.domain), resident.state.signer)),
+            Some(rejection) => Examined::Settled(Proof::Refused(rejection.into())),
+            None => Examined::Wanted { domain: Arc::clone(&resident.domain), signer: resident.state.signer },
         };
     }
     match earlier.opened.get(&channel) {
-        Some(identity) => Ok((residents.domain(identity), identity.expected_signer())),
-        None => Err(Proof::Refused(Rejection::ChannelNotFound.into())),
+        Some(identity) => {
+            Examined::Wanted { domain: residents.domain(identity), signer: identity.expected_signer() }
+        }
+        None => Examined::Settled(Proof::Refused(Rejection::ChannelNotFound.into())),
     }
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test binary uses its part")]
 
 pub mod faulty;
+pub mod script;
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
