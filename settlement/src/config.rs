@@ -113,7 +113,7 @@ pub struct WorkConfig {
 impl Default for WorkConfig {
     fn default() -> Self {
         Self {
-            closes_in_flight_max: 8,
+            closes_in_flight_max: 32,
             scan_ms: 60_000,
             closing_rest_ms: 5_000,
             backoff: Backoff { first_ms: 500, max_ms: 60_000 },

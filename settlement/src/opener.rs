@@ -11,10 +11,10 @@ use farebox_engine::chain::{
     ChainRefusal, ClaimedTerms, OpenRequest, OpenedOnChain, TopUpRequest, ToppedUpOnChain,
 };
 
-use crate::client::{ChannelOnChain, Client, Receipt};
+use crate::client::{ChannelOnChain, Client, Head, Receipt};
 use crate::fact::{Fact, FactKind};
 use crate::opening::Openings;
-use crate::submit::submit;
+use crate::submit::{Submitted, expired, submit};
 use crate::transaction::{DecodedOpen, DecodedTopUp, Sponsorship, TransactionError};
 
 /// Opens and tops up channels for the door.
@@ -31,7 +31,10 @@ impl Opener {
         check_open(&open, &request, self.client.chain_id())?;
         // From here on the watcher keeps what it hears of this channel.
         let _coming = self.openings.begin(open.channel).ok_or_else(too_many)?;
-        let receipt = submit(&self.client, &open.transaction, self.clock.now()).await?;
+        let receipt = match submit(&self.client, &open.transaction, self.clock.now()).await? {
+            Submitted::Mined(receipt) => receipt,
+            Submitted::Expired(head) => return Err(self.conclude_expired(&open, head).await),
+        };
         let tx_hash = receipt.tx_hash;
         if !receipt.success {
             return Err(ChainRefusal::Reverted { tx_hash });
@@ -40,6 +43,18 @@ impl Opener {
         let (deposit, settled) = self.read_open(&open, &receipt).await?;
         check_deposit(deposit.saturating_sub(settled), request.deposit_min)?;
         Ok(OpenedOnChain { identity: open.identity, deposit, settled, position: event.position, tx_hash })
+    }
+
+    /// The validity ended without a receipt. Only the channel's state can say that it never happened: a
+    /// receipt may be hidden by a node that is behind.
+    async fn conclude_expired(&self, open: &DecodedOpen, head: Head) -> ChainRefusal {
+        let identity = &open.identity;
+        let state =
+            self.client.channel_at(identity.protocol(), identity.escrow, open.channel, head.number).await;
+        match (state, open.transaction.tx_hash) {
+            (Ok(ChannelOnChain::Absent), _) | (_, None) => expired(),
+            (_, Some(tx_hash)) => ChainRefusal::Unknown { tx_hash },
+        }
     }
 
     /// The new channel's state, which must be open without a close request.
@@ -69,7 +84,10 @@ impl Opener {
         check_sponsorship(top_up.transaction.sponsorship)?;
         check_chain(top_up.transaction.chain_id, self.client.chain_id())?;
         top_up.check(channel, &identity, additional_deposit)?;
-        let receipt = submit(&self.client, &top_up.transaction, self.clock.now()).await?;
+        let Submitted::Mined(receipt) = submit(&self.client, &top_up.transaction, self.clock.now()).await?
+        else {
+            return Err(expired());
+        };
         let tx_hash = receipt.tx_hash;
         if !receipt.success {
             return Err(ChainRefusal::Reverted { tx_hash });

@@ -5,7 +5,7 @@ use std::time::Duration;
 use farebox_core::units::{B256, UnixSeconds};
 use farebox_engine::chain::ChainRefusal;
 
-use crate::client::{Broadcast, Client, Fate, Receipt};
+use crate::client::{Broadcast, Client, Fate, Head, Receipt};
 use crate::transaction::{ClientTransaction, TransactionError};
 
 /// What nodes say when they are busy, as opposed to when a transaction is bad.
@@ -25,18 +25,24 @@ impl From<TransactionError> for ChainRefusal {
     }
 }
 
+/// What came of a client's transaction.
+pub(crate) enum Submitted {
+    /// It is in a block, executed or reverted.
+    Mined(Receipt),
+    /// Its validity ended and no receipt was seen, as of this head.
+    Expired(Head),
+}
+
 /// Gets a client's transaction into a block, or finds it there: a client that got no answer sends it again.
-///
-/// The receipt may be one of a revert.
 pub(crate) async fn submit(
     client: &Client,
     transaction: &ClientTransaction,
     now: UnixSeconds,
-) -> Result<Receipt, ChainRefusal> {
+) -> Result<Submitted, ChainRefusal> {
     // A transaction without a hash waits for a fee payer; the checks before have refused it.
     let tx_hash = transaction.tx_hash.ok_or(TransactionError::SponsorshipNotOffered)?;
     match client.receipt(tx_hash).await {
-        Ok(Some(receipt)) => return Ok(receipt),
+        Ok(Some(receipt)) => return Ok(Submitted::Mined(receipt)),
         Ok(None) => {}
         Err(error) => return Err(ChainRefusal::Unavailable { what: error.to_string() }),
     }
@@ -45,15 +51,12 @@ pub(crate) async fn submit(
     let expires_at = transaction.valid_before.map(expiry);
     match client.broadcast(&transaction.encoded(), tx_hash).await {
         Broadcast::Taken | Broadcast::Unclear => match client.await_fate(tx_hash, expires_at, wait).await {
-            Fate::Mined(receipt) => Ok(receipt),
-            Fate::Absent(_) => {
-                let what = "it expired before a block took it; sign a new one".to_owned();
-                Err(ChainRefusal::BadTransaction { what })
-            }
+            Fate::Mined(receipt) => Ok(Submitted::Mined(receipt)),
+            Fate::Absent(head) => Ok(Submitted::Expired(head)),
             Fate::Unknown => Err(ChainRefusal::Unknown { tx_hash }),
         },
         Broadcast::Refused { code, message } => match find_refused(client, tx_hash).await {
-            Some(receipt) => Ok(receipt),
+            Some(receipt) => Ok(Submitted::Mined(receipt)),
             None if is_busy(&message) => Err(ChainRefusal::Unavailable { what: message }),
             None => Err(ChainRefusal::BadTransaction {
                 what: format!("the chain's nodes do not take it: {message} ({code})"),
@@ -61,6 +64,12 @@ pub(crate) async fn submit(
         },
         Broadcast::Unreachable { what } => Err(ChainRefusal::Unavailable { what }),
     }
+}
+
+/// The refusal of a transaction that surely never happened.
+pub(crate) fn expired() -> ChainRefusal {
+    let what = "it expired before a block took it; sign a new one".to_owned();
+    ChainRefusal::BadTransaction { what }
 }
 
 /// Looks for the receipt of a transaction that the nodes refused: "nonce too low" and the like may mean

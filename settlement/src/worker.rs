@@ -158,17 +158,19 @@ impl Worker {
 
     fn start_due(&mut self) {
         let now = Instant::now();
-        let mut free = self.tools.config.work.closes_in_flight_max.saturating_sub(self.running.len());
-        for (channel, job) in &mut self.jobs {
-            if free == 0 {
-                break;
-            }
-            if job.is_running || job.due > now {
-                continue;
-            }
-            free -= 1;
+        let free = self.tools.config.work.closes_in_flight_max.saturating_sub(self.running.len());
+        let is_due = |job: &Job| !job.is_running && job.due <= now;
+        let mut due: Vec<_> = self
+            .jobs
+            .iter_mut()
+            .filter(|(_, job)| is_due(job))
+            .map(|(channel, job)| (*channel, job))
+            .collect();
+        // Who waits longest comes first, so that nobody waits for ever.
+        due.sort_by_key(|(_, job)| job.due);
+        for (channel, job) in due.into_iter().take(free) {
             job.is_running = true;
-            let (tools, channel, doubt) = (Arc::clone(&self.tools), *channel, job.doubt);
+            let (tools, doubt) = (Arc::clone(&self.tools), job.doubt);
             self.running.spawn(async move { (channel, tools.attempt(channel, doubt).await) });
         }
     }

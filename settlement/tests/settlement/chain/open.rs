@@ -226,3 +226,22 @@ async fn an_open_that_the_nodes_refuse_because_they_have_it_is_accepted() {
     );
     world.stop().await;
 }
+
+/// Nobody hands the open on to the chain: after its validity the client may sign a new one.
+#[tokio::test]
+async fn an_open_that_no_block_took_is_refused_when_it_has_expired() {
+    let devnet = devnet().await;
+    let node = Node::before(Some(devnet.info().rpc_url.clone()), |method, _| match method {
+        "eth_sendRawTransaction" => Answer::Drop,
+        _ => Answer::Forward,
+    })
+    .await;
+    let world = World::on(devnet, vec![node.url.clone()]).await;
+    let payee = world.payee.key.address();
+    let call = world.payer.open_call(world.devnet.info().escrow_v2, payee, Address::ZERO, DEPOSIT);
+    let opened = crate::support::payer::opened(world.payer.sign_until(vec![call], now() + 3));
+    let refused = world.open(&opened).await.expect_err("never in a block");
+    let is_expired = |what: &String| what.contains("expired before a block");
+    assert!(matches!(&refused, ChainRefusal::BadTransaction { what } if is_expired(what)), "{refused:?}");
+    world.stop().await;
+}

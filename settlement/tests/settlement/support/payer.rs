@@ -184,7 +184,8 @@ impl Payer {
     }
 }
 
-fn opened(bytes: Vec<u8>) -> Opened {
+/// Reads an open that was just signed.
+pub fn opened(bytes: Vec<u8>) -> Opened {
     let open = DecodedOpen::decode(&bytes).expect("our own open");
     Opened { bytes, channel: open.channel, identity: open.identity }
 }
