@@ -7,7 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { tempo } from 'mppx/client'
-import { reader, walletFor } from './chain.mjs'
+import { changes, reader, walletFor } from './chain.mjs'
 import { writeConfig } from './config.mjs'
 import { startJsonProgram } from './process.mjs'
 import { line, liveTable } from './table.mjs'
@@ -48,11 +48,7 @@ async function main() {
   say(`  farebox   ${url}   admin http://${server.adminListen}\n`)
 
   const chain = reader(net)
-  const balances = async () => ({
-    payer: await chain.balance(payer.address),
-    payee: await chain.balance(payee.address),
-    escrow: await chain.balance(net.escrowV2),
-  })
+  const balances = () => chain.accounts({ payer: payer.address, payee: payee.address, escrow: net.escrowV2 })
   const before = await balances()
 
   const delivered = { requests: 0, tokens: 0 }
@@ -102,8 +98,7 @@ async function main() {
 
 /** Prints what happened and throws unless the books, the chain and the client's count agree. */
 function report({ before, after, open, closed, receipt, delivered, owed }) {
-  const paid = after.payee - before.payee
-  const cost = before.payer - after.payer
+  const moved = changes(before, after)
   const captured = BigInt(closed.captured)
   const refunded = BigInt(closed.refunded)
   say('\nwhat happened')
@@ -113,19 +108,19 @@ function report({ before, after, open, closed, receipt, delivered, owed }) {
   say(line('deposit', closed.deposit, `opened with ${SUGGESTED_DEPOSIT}, topped up in the middle of the stream`))
   say(line('settled', captured, `on chain, ${receipt?.txHash ?? 'no transaction'}`))
   say(line('refunded', refunded, 'to the payer'))
-  say('\nbalances on chain              before             after            change')
+  say(`\n  balances on chain${['before', 'after', 'network fees', 'paid or received'].map((head) => head.padStart(22)).join('')}`)
   for (const who of ['payer', 'payee', 'escrow']) {
-    const cells = [before[who], after[who], after[who] - before[who]].map((value) => String(value).padStart(17))
-    say(`  ${who.padEnd(12)}${cells.join(' ')}`)
+    const cells = [before[who].balance, after[who].balance, -moved[who].fees, moved[who].paid]
+    say(`  ${who.padEnd(17)}${cells.map((value) => String(value).padStart(22)).join('')}`)
   }
   const checks = {
     'every request and token was delivered': delivered.requests === REQUESTS && delivered.tokens === TOKENS,
     'spent is what was delivered': BigInt(closed.spent) === owed,
     'the channel was topped up in the middle': BigInt(closed.deposit) > SUGGESTED_DEPOSIT && open.phase === 'open',
-    'the payee was paid exactly what was spent': paid === owed && captured === owed,
-    'the payer paid exactly what was spent': cost === owed,
+    'the payee was paid exactly what was spent': moved.payee.paid === owed && captured === owed,
+    'the payer paid exactly what was spent': moved.payer.paid === -owed,
     'the rest was refunded': refunded === BigInt(closed.deposit) - captured,
-    'nothing is left in the escrow': after.escrow === before.escrow,
+    'nothing is left in the escrow': moved.escrow.change === 0n,
     'the channel is closed in the books': closed.phase === 'closed',
   }
   say('')

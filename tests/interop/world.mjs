@@ -3,7 +3,7 @@ import { createServer } from 'node:net'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { reader } from '../../demo/chain.mjs'
+import { changes, reader } from '../../demo/chain.mjs'
 import { writeConfig } from '../../demo/config.mjs'
 import { startJsonProgram } from '../../demo/process.mjs'
 import { startUpstream } from '../../demo/upstream.mjs'
@@ -64,11 +64,8 @@ export async function startWorld(options = {}) {
       return response.ok ? response.json() : undefined
     }
     world.channels = async () => (await fetch(`http://${world.server.adminListen}/v1/channels`)).json()
-    world.balances = async (escrow = net.escrowV2) => ({
-      payer: await world.chain.balance(payer.address),
-      payee: await world.chain.balance(payee.address),
-      escrow: await world.chain.balance(escrow),
-    })
+    world.balances = (escrow = net.escrowV2) =>
+      world.chain.accounts({ payer: payer.address, payee: payee.address, escrow })
     return world
   } catch (error) {
     await stop()
@@ -87,13 +84,14 @@ export async function until(what, condition, waitMsMax = 20_000) {
   }
 }
 
-/** What a closed channel must look like when the client received `owed` worth of service. */
+/** What a closed channel must look like when the client received `owed` worth of service; network fees are apart. */
 export function assertBooksAgree(assert, { before, after, channel, owed }) {
+  const moved = changes(before, after)
   assert.equal(channel.phase, 'closed')
   assert.equal(BigInt(channel.spent), owed, 'spent is what was delivered')
-  assert.equal(after.payee - before.payee, owed, 'payee delta == spent')
-  assert.equal(after.payer - before.payer, -owed, 'payer delta == -spent')
-  assert.equal(after.escrow, before.escrow, 'nothing is left in the escrow')
+  assert.equal(moved.payee.paid, owed, 'payee delta == spent')
+  assert.equal(moved.payer.paid, -owed, 'payer delta == -spent')
+  assert.equal(moved.escrow.change, 0n, 'nothing is left in the escrow')
   assert.equal(BigInt(channel.captured), owed)
   assert.equal(BigInt(channel.refunded), BigInt(channel.deposit) - owed)
 }
