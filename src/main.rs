@@ -1,1 +1,20 @@
-fn main(){}
+//! The program: command line, configuration, gateway, admin API. Wiring only; no rule about money lives here.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod admin;
+mod cli;
+mod config;
+mod gateway;
+mod keys;
+mod logging;
+mod serve;
+mod signals;
+mod view;
+
+fn main() -> ExitCode {
+    cli::Cli::parse().run().into()
+}

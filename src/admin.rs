@@ -1,0 +1,188 @@
+//! The admin API: health, readiness, metrics, and a read-only view of the books.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `GET /healthz` | 200 while the process runs |
+//! | `GET /readyz` | 200 when paid traffic can be served, else 503; JSON says what is missing |
+//! | `GET /metrics` | Prometheus text |
+//! | `GET /v1/channels?after=0x…&limit=100` | a page of channels by rising id; `next` is the `after` of the next page |
+//! | `GET /v1/channels/{id}` | one channel |
+//!
+//! It changes nothing and asks nobody for a password: bind it to an address that only operators reach.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use farebox_engine::core::units::{B256, ChannelId};
+use farebox_engine::{Engine, EngineError, Health};
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::view::ChannelView;
+
+/// Channels on one page when nothing is said.
+const PAGE_DEFAULT: usize = 100;
+/// The most channels on one page.
+const PAGE_MAX: usize = 1_000;
+/// How often the metrics' histograms are tidied up.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// How long running admin requests may take to end.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Tells how settlement stands.
+pub trait Probe: Send + Sync + 'static {
+    /// What is wrong, by name; empty when all is well.
+    fn probe(&self) -> Vec<(&'static str, String)>;
+}
+
+/// What the API shows.
+#[derive(Clone)]
+pub struct Admin {
+    /// The books.
+    pub engine: Engine,
+    /// How settlement stands.
+    pub probe: Arc<dyn Probe>,
+    /// The metrics.
+    pub metrics: PrometheusHandle,
+}
+
+/// A running admin server.
+pub struct Running {
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Waits until it ended.
+    pub async fn ended(self) {
+        if tokio::time::timeout(DRAIN, self.task).await.is_err() {
+            tracing::debug!("admin requests were cut");
+        }
+    }
+}
+
+impl Admin {
+    /// Serves on `listener` until `stop` turns true.
+    pub fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> Running {
+        let metrics = self.metrics.clone();
+        let router = self.router();
+        let task = tokio::spawn(async move {
+            let stopped = {
+                let mut stop = stop.clone();
+                async move {
+                    let _ = stop.wait_for(|stop| *stop).await;
+                }
+            };
+            let server = axum::serve(listener, router).with_graceful_shutdown(stopped);
+            let upkeep = async {
+                loop {
+                    tokio::time::sleep(UPKEEP_EVERY).await;
+                    metrics.run_upkeep();
+                }
+            };
+            tokio::select! {
+                outcome = server => if let Err(error) = outcome {
+                    tracing::error!(%error, "the admin server ended");
+                },
+                () = upkeep => {}
+            }
+            // A server that failed is no reason to stop taking payments.
+            let _ = stop.wait_for(|stop| *stop).await;
+        });
+        Running { task }
+    }
+
+    fn router(self) -> Router {
+        Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(ready))
+            .route("/metrics", get(metrics))
+            .route("/v1/channels", get(channels))
+            .route("/v1/channels/{id}", get(channel))
+            .with_state(self)
+    }
+}
+
+async fn ready(State(admin): State<Admin>) -> Response {
+    let mut missing: Vec<(&str, String)> = match admin.engine.health() {
+        Health::Running => Vec::new(),
+        Health::Stopping => vec![("ledger", "stopping".into())],
+        Health::Stopped => vec![("ledger", "stopped".into())],
+        Health::Poisoned { cause } => vec![("ledger", format!("poisoned: {cause}"))],
+    };
+    missing.extend(admin.probe.probe());
+    let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let mut body = json!({ "ready": missing.is_empty() });
+    for (name, what) in missing {
+        body[name] = what.into();
+    }
+    (status, Json(body)).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render()).into_response()
+}
+
+#[derive(Deserialize)]
+struct Page {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn channels(State(admin): State<Admin>, Query(page): Query<Page>) -> Response {
+    let limit = page.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+    let after = match page.after.as_deref().map(read_id) {
+        None => None,
+        Some(Some(id)) => Some(id),
+        Some(None) => return bad_id("after"),
+    };
+    match admin.engine.channels_page(after, limit).await {
+        Ok(page) => {
+            let next =
+                (page.len() == limit).then(|| page.last().map(|channel| channel.id.to_string())).flatten();
+            let channels: Vec<ChannelView> = page.iter().map(ChannelView::from).collect();
+            Json(json!({ "channels": channels, "next": next })).into_response()
+        }
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn channel(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    let Some(id) = read_id(&id) else { return bad_id("id") };
+    match admin.engine.read(id).await {
+        Ok(Some(channel)) => Json(ChannelView::from(&channel)).into_response(),
+        Ok(None) => problem(StatusCode::NOT_FOUND, &format!("the books hold no channel {id}")),
+        Err(error) => unavailable(&error),
+    }
+}
+
+/// A channel id in hex of either case, with `0x`.
+fn read_id(text: &str) -> Option<ChannelId> {
+    let digits = text.strip_prefix("0x")?;
+    (digits.len() == 64).then(|| digits.parse::<B256>().ok()).flatten().map(ChannelId)
+}
+
+fn bad_id(name: &str) -> Response {
+    problem(StatusCode::BAD_REQUEST, &format!("{name} is malformed, expected 0x and 64 hex digits"))
+}
+
+fn unavailable(error: &EngineError) -> Response {
+    problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+}
+
+fn problem(status: StatusCode, detail: &str) -> Response {
+    let title: Value = status.canonical_reason().into();
+    let body = json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
+    (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The command line: what can be asked of the program, and how it ends.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod channels;
+mod decode_open;
+mod devnet;
+mod verify;
+
+use crate::{config, logging, serve};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; for `verify`: every voucher is valid
+  1  `verify`: a voucher is invalid; `serve`: the server failed while it ran
+  2  bad arguments, or input that cannot be used
+  3  the configuration or a key file is refused
+  4  cannot start, or cannot reach what is needed: the chain, the ledger, an address
+
+Environment:
+  FAREBOX__SERVER__LISTEN=…   overrides `listen` in [server]; every key likewise
+  FAREBOX_LOG=…               filters logs (default \"info\"); they go to stderr
+  FAREBOX_LOG_FORMAT=json     logs as JSON lines";
+
+/// Takes machine payments: verifies vouchers, keeps the books, settles on chain.
+#[derive(Debug, Parser)]
+#[command(name = "farebox", version, about, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve paid traffic in front of an upstream.
+    ///
+    /// Prints one JSON line with the addresses that it listens on, and runs until SIGTERM or SIGINT.
+    #[command(after_help = EXIT_CODES)]
+    Serve {
+        /// The configuration (TOML).
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Check the configuration and the key files, and end. Asks no chain and opens no ledger.
+        #[arg(long)]
+        check_config: bool,
+    },
+    /// Verify vouchers: a JSON array, an object with "vouchers", or NDJSON; one line of JSON each.
+    #[command(after_help = EXIT_CODES)]
+    Verify {
+        /// The input; stdin when absent.
+        file: Option<PathBuf>,
+    },
+    /// Show what a signed open transaction opens, as JSON.
+    #[command(after_help = EXIT_CODES)]
+    DecodeOpen {
+        /// The signed transaction: hex with 0x.
+        transaction: String,
+    },
+    /// List the channels in the books; also beside a running server.
+    #[command(after_help = EXIT_CODES)]
+    Channels {
+        /// The configuration that names the ledger.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// One JSON document instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run a local Tempo chain with both escrows, for development.
+    ///
+    /// Prints one JSON line (RPC URL, chain id, contracts, funded keys), runs until Ctrl-C, and leaves nothing
+    /// behind.
+    #[command(after_help = EXIT_CODES)]
+    Devnet {
+        /// The RPC port; 0 takes a free one.
+        #[arg(long, default_value_t = 8545)]
+        port: u16,
+        /// The chain id.
+        #[arg(long, default_value_t = 31337)]
+        chain_id: u64,
+    },
+}
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Done.
+    Done = 0,
+    /// A negative answer, or a failure of what ran.
+    Failed = 1,
+    /// Bad arguments or input.
+    Unusable = 2,
+    /// A refused configuration or key file.
+    Refused = 3,
+    /// Something that is needed is not there.
+    CannotStart = 4,
+}
+
+impl From<End> for ExitCode {
+    fn from(end: End) -> Self {
+        Self::from(end as u8)
+    }
+}
+
+/// Says an error on stderr and gives the end that goes with it.
+fn end_with(end: End, error: &dyn std::error::Error) -> End {
+    eprintln!("farebox: {error}");
+    end
+}
+
+impl Cli {
+    /// Does what was asked.
+    pub fn run(self) -> End {
+        if let Err(error) = logging::start() {
+            return end_with(End::Refused, &error);
+        }
+        match self.command {
+            Command::Serve { config, check_config: true } => serve::check(&config),
+            Command::Serve { config, check_config: false } => serve::run(&config),
+            Command::Verify { file } => verify::run(file.as_deref()),
+            Command::DecodeOpen { transaction } => decode_open::run(&transaction),
+            Command::Channels { config, json } => channels::run(&config, json),
+            Command::Devnet { port, chain_id } => devnet::run(port, chain_id),
+        }
+    }
+}
+
+/// The configuration under the process's environment.
+pub fn load_config(path: &std::path::Path) -> Result<config::Config, config::ConfigError> {
+    // Variables that are not Unicode cannot be ours: our names and values are ASCII.
+    let environment = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    config::Config::load(path, environment)
+}

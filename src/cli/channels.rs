@@ -1,0 +1,120 @@
+//! `farebox channels`: the books, read beside a running server or without one. Changes nothing.
+
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use farebox_engine::core::units::ChannelId;
+use farebox_engine::ledger::{Books, CHANNELS_PAGE_MAX, RocksView, recover};
+use farebox_engine::{Channel, LedgerError, RocksLedger};
+
+use super::{End, end_with, load_config};
+use crate::config::Ledger;
+use crate::view::ChannelView;
+
+/// Why there is no list.
+#[derive(Debug, thiserror::Error)]
+enum ListError {
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error("cannot write: {0}")]
+    Output(#[from] io::Error),
+    #[error(
+        "ledger.kind: found \"memory\", expected \"rocksdb\": books in memory are only in the server that holds them"
+    )]
+    Volatile,
+}
+
+/// Prints all channels, closed ones too.
+pub fn run(config: &Path, as_json: bool) -> End {
+    let config = match load_config(config) {
+        Ok(config) => config,
+        Err(error) => return end_with(End::Refused, &error),
+    };
+    match list(&config.ledger, as_json, io::stdout().lock()) {
+        Ok(()) => End::Done,
+        Err(error) => end_with(End::CannotStart, &error),
+    }
+}
+
+fn list(ledger: &Ledger, as_json: bool, output: impl Write) -> Result<(), ListError> {
+    let Ledger::RocksDb(path) = ledger else { return Err(ListError::Volatile) };
+    let view = RocksLedger::open_read_only(path)?;
+    let books = recover(&view)?;
+    let pages = Pages { view: &view, books: &books, after: None, ended: false };
+    let mut output = BufWriter::new(output);
+    if as_json {
+        print_json(pages, &mut output)?
+    } else {
+        print_table(pages, &mut output)?
+    }
+    output.flush()?;
+    Ok(())
+}
+
+/// The books, a page at a time.
+struct Pages<'a> {
+    view: &'a RocksView,
+    books: &'a Books,
+    after: Option<ChannelId>,
+    ended: bool,
+}
+
+impl Iterator for Pages<'_> {
+    type Item = Result<Vec<ChannelView>, LedgerError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let page = match self.books.page(self.view, self.after, CHANNELS_PAGE_MAX) {
+            Ok(page) => page,
+            Err(error) => {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        };
+        self.ended = page.len() < CHANNELS_PAGE_MAX;
+        self.after = page.last().map(|stored| stored.channel);
+        Some(Ok(page.iter().map(|stored| ChannelView::from(&Channel::from(stored))).collect()))
+    }
+}
+
+/// `{"channels":[…]}`, the shape of the admin API.
+fn print_json(pages: Pages<'_>, output: &mut impl Write) -> Result<(), ListError> {
+    write!(output, "{{\"channels\":[")?;
+    let mut first = true;
+    for page in pages {
+        for channel in page? {
+            output.write_all(if first { b"\n" } else { b",\n" })?;
+            first = false;
+            serde_json::to_writer(&mut *output, &channel).map_err(io::Error::from)?;
+        }
+    }
+    writeln!(output, "\n]}}")?;
+    Ok(())
+}
+
+fn print_table(pages: Pages<'_>, output: &mut impl Write) -> Result<(), ListError> {
+    let row = |output: &mut dyn Write, cells: [&str; 9]| {
+        let [id, protocol, phase, deposit, accepted, spent, reserved, settled, units] = cells;
+        writeln!(
+            output,
+            "{id:<66}  {protocol:<2}  {phase:<7}  {deposit:>15}  {accepted:>15}  {spent:>15}  {reserved:>10}  {settled:>15}  {units:>10}"
+        )
+    };
+    let head = ["channel", "", "phase", "deposit", "accepted", "spent", "reserved", "settled", "units"];
+    row(output, head)?;
+    let mut count = 0_u64;
+    for page in pages {
+        for channel in page? {
+            let units = channel.units.to_string();
+            let ChannelView {
+                channel_id, protocol, phase, deposit, accepted, spent, reserved, settled, ..
+            } = &channel;
+            row(output, [channel_id, protocol, phase, deposit, accepted, spent, reserved, settled, &units])?;
+            count += 1;
+        }
+    }
+    writeln!(output, "{count} channels; amounts in base units")?;
+    Ok(())
+}

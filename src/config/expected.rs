@@ -1,0 +1,89 @@
+//! What each key must hold, in words: one text for a missing key, a wrong type and a bad value.
+
+/// The words for a key's path (`route[3].amount` and `route[].amount` mean the same).
+pub(super) fn expected(key: &str) -> &'static str {
+    match general(key).as_str() {
+        "server.listen" | "server.admin_listen" => {
+            "an IP address and a port, such as \"127.0.0.1:8402\" (port 0 takes a free one)"
+        }
+        "server.realm" => {
+            "the name of the protection space, such as \"api.example.com\": 1 to 255 visible ASCII characters without spaces, quotes, backslashes and bars"
+        }
+        "server.challenge_key_file" => "the path of a key file, which is made when absent",
+        "payee.key_file" => "the path of the key file that signs settle and close",
+        "server.challenge_lifetime_s" => "seconds, 60 to 31536000",
+        "server.drain_s" => "seconds, 0 to 3600",
+        "voucher.need_voucher_wait_s" => "seconds, 1 to 3600",
+        "upstream.connect_timeout_s" | "upstream.response_timeout_s" | "upstream.idle_timeout_s" => {
+            "seconds, 1 to 86400"
+        }
+        "upstream.url" => {
+            "a URL of http or https without credentials, query and fragment, such as \"http://127.0.0.1:9000\""
+        }
+        "chain.rpc" => "a list of 1 to 8 RPC URLs, such as [\"http://127.0.0.1:8545\"]",
+        "chain.rpc[]" => "a URL of http or https, such as \"http://127.0.0.1:8545\"",
+        "chain.id" => "the chain's id, a whole number above 0 (4217 is Tempo mainnet, 42431 its testnet)",
+        "payee.address" | "payee.token" | "payee.operator" | "escrow.v1" | "escrow.v2" => {
+            "a nonzero address: 0x and 40 hex digits, in lowercase or with a correct checksum"
+        }
+        "voucher.delta_min" => "an amount in base units: a string of decimal digits, such as \"0\"",
+        "route" => "at least one [[route]] with path, amount, unit and meter",
+        "route[].path" => {
+            "a path that is exact, such as \"/v1/chat\", or ends in \"/*\", such as \"/v1/*\": it starts with \"/\" and has no empty or dot segments, \"%\", \"?\", \"#\", \"\\\\\" or other \"*\""
+        }
+        "route[].methods" => "a list of HTTP methods in capitals, such as [\"GET\", \"POST\"], each once",
+        "route[].amount" | "route[].suggested_deposit" => {
+            "an amount in base units above 0 and below 2^96: a string of decimal digits, such as \"25\""
+        }
+        "route[].unit" => {
+            "the name of one unit, such as \"llm_token\": 1 to 64 letters, digits, '_', '-' and '.'"
+        }
+        "route[].description" => {
+            "words for people: 1 to 512 visible ASCII characters without quotes and backslashes"
+        }
+        "route[].meter" => "\"request\" or \"sse_event\"",
+        "server.trust_forwarded_headers"
+        | "route[].free"
+        | "route[].paid_empty_post"
+        | "ledger.allow_volatile" => "true or false",
+        "ledger.kind" => "\"rocksdb\", or \"memory\" (tests only)",
+        "ledger.path" => "the directory of the books, such as \"farebox-data\"",
+        "limits.connections_max" => "a whole number, 1 to 1000000",
+        "limits.request_head_bytes_max" => "bytes, 8192 to 1048576",
+        "limits.request_head_timeout_s" => "seconds, 1 to 3600",
+        "limits.request_body_bytes_max" => "bytes, 0 to 1099511627776",
+        "limits.shards" => "a whole number, 0 to 64 (0 takes one for every core)",
+        "limits.intake_max" => "a whole number, 1 to 1048576",
+        "limits.batch_vouchers_max" => "a whole number, 1 to 8192",
+        "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" => {
+            "a table of keys"
+        }
+        "route[]" => "a table with path, amount, unit and meter",
+        _ => "a value of another type",
+    }
+}
+
+/// The path with the numbers of list entries left out.
+fn general(key: &str) -> String {
+    let mut text = String::with_capacity(key.len());
+    let mut inside = false;
+    for character in key.chars() {
+        inside = (inside || character == '[') && character != ']';
+        if !inside || character == '[' {
+            text.push(character);
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_entries_do_not_matter() {
+        assert_eq!(general("route[12].amount"), "route[].amount");
+        assert_eq!(general("chain.rpc[0]"), "chain.rpc[]");
+        assert_eq!(expected("route[12].meter"), "\"request\" or \"sse_event\"");
+    }
+}

@@ -1,0 +1,60 @@
+//! `[limits]`: every bound that an operator may move, with its range.
+
+use std::time::Duration;
+
+use farebox_engine::pipeline::{BATCH_VOUCHERS_MAX, SHARDS_MAX};
+
+use super::expected::expected;
+use super::problem::Problems;
+use super::raw;
+
+/// The named bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Open client connections.
+    pub connections_max: usize,
+    /// Bytes of a request's head.
+    pub request_head_bytes_max: usize,
+    /// How long a request's head may take to arrive.
+    pub request_head_timeout: Duration,
+    /// Bytes of a request's body.
+    pub request_body_bytes_max: u64,
+    /// Threads that verify and keep the books; `None` takes one for every core.
+    pub shards: Option<usize>,
+    /// Vouchers that may wait for one shard.
+    pub intake_max: usize,
+    /// Vouchers that are verified in one batch.
+    pub batch_vouchers_max: usize,
+}
+
+/// The limits of the file.
+pub(super) fn limits(raw: &raw::Limits, problems: &mut Problems) -> Option<Limits> {
+    let mut within = |key: &str, value: u64, least: u64, most: u64| {
+        let inside = (least..=most).contains(&value);
+        if !inside {
+            problems.add(key, value.to_string(), expected(key));
+        }
+        inside.then_some(value)
+    };
+    let connections = within("limits.connections_max", raw.connections_max, 1, 1_000_000);
+    let head_bytes =
+        within("limits.request_head_bytes_max", raw.request_head_bytes_max, 8 * 1024, 1024 * 1024);
+    let head_timeout = within("limits.request_head_timeout_s", raw.request_head_timeout_s, 1, 3_600);
+    let body_bytes = within("limits.request_body_bytes_max", raw.request_body_bytes_max, 0, 1 << 40);
+    let shards = within("limits.shards", raw.shards, 0, SHARDS_MAX as u64);
+    let intake = within("limits.intake_max", raw.intake_max, 1, 1 << 20);
+    let batch = within("limits.batch_vouchers_max", raw.batch_vouchers_max, 1, BATCH_VOUCHERS_MAX);
+    Some(Limits {
+        connections_max: size(connections?)?,
+        request_head_bytes_max: size(head_bytes?)?,
+        request_head_timeout: Duration::from_secs(head_timeout?),
+        request_body_bytes_max: body_bytes?,
+        shards: shards.map(|count| size(count).filter(|count| *count > 0))?,
+        intake_max: size(intake?)?,
+        batch_vouchers_max: size(batch?)?,
+    })
+}
+
+fn size(value: u64) -> Option<usize> {
+    usize::try_from(value).ok()
+}

@@ -1,0 +1,330 @@
+//! The configuration: a TOML file, overridden by the environment, turned into types.
+//!
+//! [`Config::load`] is the only way in. It refuses what it does not understand, and says for everything that
+//! is wrong the key's path, what was found and what is expected. It opens no key file and asks no chain: that
+//! is [`crate::keys`] and [`crate::serve`].
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use farebox_core::challenge::Realm;
+use farebox_core::units::{Address, Amount, ChainId};
+
+mod expected;
+mod limits;
+mod parse;
+mod problem;
+mod raw;
+mod route;
+mod source;
+
+pub use limits::Limits;
+pub use parse::{RpcUrl, UpstreamUrl};
+pub use problem::ConfigError;
+pub use route::{Fare, Found, Meter, Routes, read_path};
+
+use expected::expected;
+use problem::{Problems, quoted};
+use raw::Raw;
+
+/// The most bytes of a configuration file.
+pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
+/// The most RPC endpoints.
+pub const RPC_MAX: usize = 8;
+
+/// Everything the program is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[upstream]`
+    pub upstream: Upstream,
+    /// `[chain]`
+    pub chain: Chain,
+    /// `[payee]`
+    pub payee: Payee,
+    /// `[escrow]`
+    pub escrow: Escrow,
+    /// `[voucher]`
+    pub voucher: Voucher,
+    /// `[[route]]`
+    pub routes: Routes,
+    /// `[ledger]`
+    pub ledger: Ledger,
+    /// `[limits]`
+    pub limits: Limits,
+}
+
+/// Where Farebox listens, and what it calls itself.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Paid traffic.
+    pub listen: SocketAddr,
+    /// Health, readiness, metrics, the read-only view of the books.
+    pub admin_listen: SocketAddr,
+    /// The protection space that challenges name.
+    pub realm: Realm,
+    /// The key that binds challenges.
+    pub challenge_key_file: PathBuf,
+    /// How long a challenge is good.
+    pub challenge_lifetime: Duration,
+    /// How long running requests may take to end.
+    pub drain: Duration,
+    /// Whether `X-Forwarded-*` of the client side is believed.
+    pub trust_forwarded_headers: bool,
+}
+
+/// The service that is paid for.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its base URL.
+    pub url: UpstreamUrl,
+    /// How long a connection may take to come up.
+    pub connect_timeout: Duration,
+    /// How long it may take until its response headers.
+    pub response_timeout: Duration,
+    /// How long a response body may pause.
+    pub idle_timeout: Duration,
+}
+
+/// Which chain, and who tells about it.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// RPC endpoints, at least one.
+    pub rpc: Vec<RpcUrl>,
+    /// The chain id that they must report.
+    pub id: ChainId,
+}
+
+/// Who is paid.
+#[derive(Clone, Debug)]
+pub struct Payee {
+    /// The payee.
+    pub address: Address,
+    /// The TIP-20 token.
+    pub token: Address,
+    /// The key that signs settle and close.
+    pub key_file: PathBuf,
+    /// The operator that is advertised and demanded.
+    pub operator: Option<Address>,
+}
+
+/// The contracts that hold deposits.
+#[derive(Clone, Copy, Debug)]
+pub struct Escrow {
+    /// The channel reserve.
+    pub v2: Address,
+    /// The legacy escrow; `None` turns v1 off.
+    pub v1: Option<Address>,
+}
+
+/// What is asked of vouchers.
+#[derive(Clone, Copy, Debug)]
+pub struct Voucher {
+    /// The least raise.
+    pub delta_min: Amount,
+    /// How long a stream waits for one.
+    pub need_voucher_wait: Duration,
+}
+
+/// Where the books are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ledger {
+    /// On disk, in this directory.
+    RocksDb(PathBuf),
+    /// In memory, lost at every restart: for tests.
+    Memory,
+}
+
+impl Config {
+    /// Reads the file, puts the variables over it, and checks everything that can be checked without a key
+    /// file, a chain or a network. Relative paths are taken from the file's directory.
+    pub fn load(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let unreadable = |cause| ConfigError::Unreadable { path: path.into(), cause };
+        let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+        if bytes > CONFIG_BYTES_MAX {
+            let what = format!("{bytes} bytes, at most {CONFIG_BYTES_MAX} are read");
+            return Err(unreadable(std::io::Error::other(what)));
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Self::parse(path, &text, environment)
+    }
+
+    /// [`Config::load`] of a text that was read from `path`.
+    pub fn parse(
+        path: &Path,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let source::Loaded { raw, mut problems } = source::merge(path, text, environment)?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        let config = Self::check(&raw, directory, &mut problems);
+        match (config, problems.into_vec()) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(ConfigError::Invalid { path: path.into(), problems }),
+        }
+    }
+
+    fn check(raw: &Raw, directory: &Path, problems: &mut Problems) -> Option<Self> {
+        let server = server(&raw.server, directory, problems);
+        let upstream = upstream(&raw.upstream, problems);
+        let chain = chain(&raw.chain, problems);
+        let payee = payee(&raw.payee, directory, problems);
+        let escrow = escrow(&raw.escrow, problems);
+        let voucher = voucher(&raw.voucher, problems);
+        let routes = route::routes(&raw.route, problems);
+        let ledger = ledger(&raw.ledger, directory, problems);
+        let limits = limits::limits(&raw.limits, problems);
+        Some(Self {
+            server: server?,
+            upstream: upstream?,
+            chain: chain?,
+            payee: payee?,
+            escrow: escrow?,
+            voucher: voucher?,
+            routes: routes?,
+            ledger: ledger?,
+            limits: limits?,
+        })
+    }
+}
+
+fn server(raw: &raw::Server, directory: &Path, problems: &mut Problems) -> Option<Server> {
+    let mut listen =
+        |key: &str, value: &str| problems.check(key, value, expected(key), |text| text.parse().ok());
+    let public = listen("server.listen", &raw.listen);
+    let admin = listen("server.admin_listen", &raw.admin_listen);
+    if let (Some(public), Some(admin)) = (public, admin)
+        && same_place(public, admin)
+    {
+        let found = quoted(&raw.admin_listen);
+        problems.add("server.admin_listen", found, "another address than server.listen");
+    }
+    let realm = problems.check("server.realm", &raw.realm, expected("server.realm"), parse::realm);
+    let key_file = file("server.challenge_key_file", &raw.challenge_key_file, directory, problems);
+    let lifetime =
+        duration("server.challenge_lifetime_s", raw.challenge_lifetime_s, 60, 31_536_000, problems);
+    let drain = duration("server.drain_s", raw.drain_s, 0, 3_600, problems);
+    Some(Server {
+        listen: public?,
+        admin_listen: admin?,
+        realm: realm?,
+        challenge_key_file: key_file?,
+        challenge_lifetime: lifetime?,
+        drain: drain?,
+        trust_forwarded_headers: raw.trust_forwarded_headers,
+    })
+}
+
+fn same_place(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() != 0 && one == other
+}
+
+fn upstream(raw: &raw::Upstream, problems: &mut Problems) -> Option<Upstream> {
+    let url = problems
+        .check("upstream.url", shown_url(&raw.url), expected("upstream.url"), |_| parse::upstream(&raw.url));
+    let mut timeout = |key: &str, value| duration(key, value, 1, 86_400, problems);
+    let connect = timeout("upstream.connect_timeout_s", raw.connect_timeout_s);
+    let response = timeout("upstream.response_timeout_s", raw.response_timeout_s);
+    let idle = timeout("upstream.idle_timeout_s", raw.idle_timeout_s);
+    Some(Upstream { url: url?, connect_timeout: connect?, response_timeout: response?, idle_timeout: idle? })
+}
+
+fn chain(raw: &raw::Chain, problems: &mut Problems) -> Option<Chain> {
+    let mut rpc = Vec::with_capacity(raw.rpc.len());
+    for (index, url) in raw.rpc.iter().enumerate() {
+        let key = format!("chain.rpc[{index}]");
+        rpc.extend(problems.check(&key, shown_url(url), expected(&key), |_| parse::rpc(url)));
+    }
+    if raw.rpc.is_empty() || raw.rpc.len() > RPC_MAX {
+        problems.add("chain.rpc", format!("{} URLs", raw.rpc.len()), expected("chain.rpc"));
+    }
+    if raw.id == 0 {
+        problems.add("chain.id", "0", expected("chain.id"));
+    }
+    Some(Chain { rpc, id: ChainId(raw.id) })
+}
+
+/// A URL as an error may show it: a bad one may hold an access key all the same.
+fn shown_url(url: &str) -> &str {
+    if url.contains('@') {
+        return "(a URL with credentials, not shown)";
+    }
+    let scheme_end = url.find("://").map_or(0, |at| at + 3);
+    let host_end = url[scheme_end..].find(['/', '?', '#']).map_or(url.len(), |at| scheme_end + at);
+    &url[..host_end]
+}
+
+fn payee(raw: &raw::Payee, directory: &Path, problems: &mut Problems) -> Option<Payee> {
+    let mut address = |key: &str, value: &str| problems.check(key, value, expected(key), parse::address);
+    let payee = address("payee.address", &raw.address);
+    let token = address("payee.token", &raw.token);
+    let operator = match &raw.operator {
+        Some(operator) => address("payee.operator", operator).map(Some),
+        None => Some(None),
+    };
+    let key_file = file("payee.key_file", &raw.key_file, directory, problems);
+    Some(Payee { address: payee?, token: token?, key_file: key_file?, operator: operator? })
+}
+
+fn escrow(raw: &raw::Escrow, problems: &mut Problems) -> Option<Escrow> {
+    let mut address = |key: &str, value: &str| problems.check(key, value, expected(key), parse::address);
+    let v2 = address("escrow.v2", &raw.v2);
+    let v1 = match &raw.v1 {
+        Some(v1) => address("escrow.v1", v1).map(Some),
+        None => Some(None),
+    };
+    if v2.is_some() && v1 == Some(v2) {
+        problems.add("escrow.v1", quoted(&raw.v2), "another address than escrow.v2");
+    }
+    Some(Escrow { v2: v2?, v1: v1? })
+}
+
+fn voucher(raw: &raw::Voucher, problems: &mut Problems) -> Option<Voucher> {
+    let key = "voucher.delta_min";
+    let delta_min = problems.check(key, &raw.delta_min, expected(key), parse::amount);
+    let wait = duration("voucher.need_voucher_wait_s", raw.need_voucher_wait_s, 1, 3_600, problems);
+    Some(Voucher { delta_min: delta_min?, need_voucher_wait: wait? })
+}
+
+fn ledger(raw: &raw::Ledger, directory: &Path, problems: &mut Problems) -> Option<Ledger> {
+    match raw.kind.as_str() {
+        "rocksdb" => match &raw.path {
+            Some(path) => file("ledger.path", path, directory, problems).map(Ledger::RocksDb),
+            None => {
+                problems.add("ledger.path", "nothing", expected("ledger.path"));
+                None
+            }
+        },
+        "memory" if raw.allow_volatile => Some(Ledger::Memory),
+        "memory" => {
+            let expected = "\"rocksdb\"; books in memory are lost at every restart, and with them money: tests may \
+                            set ledger.allow_volatile = true";
+            problems.add("ledger.kind", "\"memory\"", expected);
+            None
+        }
+        other => {
+            problems.add("ledger.kind", quoted(other), expected("ledger.kind"));
+            None
+        }
+    }
+}
+
+fn file(key: &str, value: &str, directory: &Path, problems: &mut Problems) -> Option<PathBuf> {
+    problems.check(key, value, expected(key), |text| (!text.is_empty()).then(|| directory.join(text)))
+}
+
+fn duration(key: &str, value: u64, least: u64, most: u64, problems: &mut Problems) -> Option<Duration> {
+    let duration = parse::seconds(value, least, most);
+    if duration.is_none() {
+        problems.add(key, value.to_string(), expected(key));
+    }
+    duration
+}
+
+#[cfg(test)]
+mod tests;

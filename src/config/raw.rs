@@ -1,0 +1,241 @@
+//! The configuration as it is written: text, before anything is believed.
+//!
+//! [`super::source`] fills these from the file and the environment; the modules beside it turn them
+//! into the typed [`super::Config`]. Every key of the file is named here, with its default; a key that
+//! is not named here is refused.
+
+use serde::Deserialize;
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Raw {
+    pub server: Server,
+    pub upstream: Upstream,
+    pub chain: Chain,
+    pub payee: Payee,
+    #[serde(default)]
+    pub escrow: Escrow,
+    #[serde(default)]
+    pub voucher: Voucher,
+    #[serde(default)]
+    pub route: Vec<Route>,
+    pub ledger: Ledger,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// `[server]`: where Farebox listens, and what it calls itself.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    /// Paid traffic. Port 0 takes a free one.
+    #[serde(default = "default_listen")]
+    pub listen: String,
+    /// Health, readiness, metrics and the read-only view of the books. Never expose it.
+    #[serde(default = "default_admin_listen")]
+    pub admin_listen: String,
+    /// The protection space that challenges name; usually the public host name.
+    pub realm: String,
+    /// The key that binds challenges to this server; made when absent.
+    #[serde(default = "default_challenge_key_file")]
+    pub challenge_key_file: String,
+    /// How long a challenge is good. Longer than the longest stream: vouchers in mid-stream reuse it.
+    #[serde(default = "default_challenge_lifetime_s")]
+    pub challenge_lifetime_s: u64,
+    /// How long running requests may take to end after a signal to stop.
+    #[serde(default = "default_drain_s")]
+    pub drain_s: u64,
+    /// Whether `X-Forwarded-*` of the client side is believed (a proxy of yours stands in front).
+    #[serde(default)]
+    pub trust_forwarded_headers: bool,
+}
+
+/// `[upstream]`: the service that is paid for.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Upstream {
+    /// Its base URL; a path in it is put before the request's path.
+    pub url: String,
+    /// How long a connection may take to come up.
+    #[serde(default = "default_connect_timeout_s")]
+    pub connect_timeout_s: u64,
+    /// How long the upstream may take until its response headers.
+    #[serde(default = "default_response_timeout_s")]
+    pub response_timeout_s: u64,
+    /// How long a response body may pause.
+    #[serde(default = "default_idle_timeout_s")]
+    pub idle_timeout_s: u64,
+}
+
+/// `[chain]`: which chain, and who tells about it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chain {
+    /// RPC endpoints, tried in order.
+    pub rpc: Vec<String>,
+    /// The chain id that they must report.
+    pub id: u64,
+}
+
+/// `[payee]`: who is paid, in what, and with which key the claims are signed.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Payee {
+    pub address: String,
+    pub token: String,
+    /// The key that signs settle and close.
+    pub key_file: String,
+    /// Advertised, and demanded in descriptors (rule 11).
+    pub operator: Option<String>,
+}
+
+/// `[escrow]`: the contracts that hold deposits.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Escrow {
+    #[serde(default = "default_reserve")]
+    pub v2: String,
+    /// Absent: v1 is off.
+    pub v1: Option<String>,
+}
+
+impl Default for Escrow {
+    fn default() -> Self {
+        Self { v2: default_reserve(), v1: None }
+    }
+}
+
+/// `[voucher]`: what is asked of vouchers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Voucher {
+    /// The least by which a new voucher must raise the accepted amount.
+    #[serde(default = "default_delta_min")]
+    pub delta_min: String,
+    /// How long a stream that ran out of money waits for a voucher.
+    #[serde(default = "default_need_voucher_wait_s")]
+    pub need_voucher_wait_s: u64,
+}
+
+impl Default for Voucher {
+    fn default() -> Self {
+        Self { delta_min: default_delta_min(), need_voucher_wait_s: default_need_voucher_wait_s() }
+    }
+}
+
+/// `[[route]]`: which paths cost what. The first that matches decides.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    pub path: String,
+    /// Absent: every method.
+    pub methods: Option<Vec<String>>,
+    /// True: passed through without payment.
+    #[serde(default)]
+    pub free: bool,
+    /// The price of one unit, in base units.
+    pub amount: Option<String>,
+    /// What one unit is called.
+    pub unit: Option<String>,
+    /// `request` or `sse_event`.
+    pub meter: Option<String>,
+    /// What a client is advised to deposit, in base units.
+    pub suggested_deposit: Option<String>,
+    /// Words for people, shown with the price.
+    pub description: Option<String>,
+    /// Whether an empty `POST` is a paid request here, and not the delivery of a voucher.
+    #[serde(default)]
+    pub paid_empty_post: bool,
+}
+
+/// `[ledger]`: where the books are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ledger {
+    /// `rocksdb`, or `memory` (tests only).
+    pub kind: String,
+    /// The directory of the books.
+    pub path: Option<String>,
+    /// Says that losing the books at every restart is wanted; `memory` demands it.
+    #[serde(default)]
+    pub allow_volatile: bool,
+}
+
+/// `[limits]`: the named bounds of the gateway.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    /// Open client connections.
+    pub connections_max: u64,
+    /// Bytes of a request's head: line and headers.
+    pub request_head_bytes_max: u64,
+    /// How long a request's head may take to arrive.
+    pub request_head_timeout_s: u64,
+    /// Bytes of a request's body.
+    pub request_body_bytes_max: u64,
+    /// Threads that verify and keep the books; 0 takes one for every core.
+    pub shards: u64,
+    /// Vouchers that may wait for one shard; beyond it clients hear 503.
+    pub intake_max: u64,
+    /// Vouchers that are verified in one batch.
+    pub batch_vouchers_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections_max: 10_000,
+            request_head_bytes_max: 64 * 1024,
+            request_head_timeout_s: 15,
+            request_body_bytes_max: 10 * 1024 * 1024,
+            shards: 0,
+            intake_max: 8_192,
+            batch_vouchers_max: 1_024,
+        }
+    }
+}
+
+fn default_listen() -> String {
+    "127.0.0.1:8402".into()
+}
+
+fn default_admin_listen() -> String {
+    "127.0.0.1:8403".into()
+}
+
+fn default_challenge_key_file() -> String {
+    "challenge.key".into()
+}
+
+const fn default_challenge_lifetime_s() -> u64 {
+    24 * 60 * 60
+}
+
+const fn default_drain_s() -> u64 {
+    30
+}
+
+const fn default_connect_timeout_s() -> u64 {
+    5
+}
+
+const fn default_response_timeout_s() -> u64 {
+    120
+}
+
+const fn default_idle_timeout_s() -> u64 {
+    120
+}
+
+const fn default_need_voucher_wait_s() -> u64 {
+    60
+}
+
+fn default_reserve() -> String {
+    "0x4d50500000000000000000000000000000000000".into()
+}
+
+fn default_delta_min() -> String {
+    "0".into()
+}

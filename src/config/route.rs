@@ -1,0 +1,330 @@
+//! Which paths cost what: patterns, their order, and how a request's path is read.
+//!
+//! The gateway asks [`Routes::find`] with the path of every request. A path is compared decoded, and a path
+//! that two servers could read differently is refused: or a request could be matched here as one resource and
+//! be served by the upstream as another, unpaid.
+
+use std::fmt;
+
+use farebox_core::units::Amount;
+use http::Method;
+
+use super::expected::expected;
+use super::parse;
+use super::problem::{Problems, quoted};
+use super::raw;
+
+/// The most routes of one configuration: every request looks through them.
+pub const ROUTES_MAX: usize = 1_000;
+
+/// A path pattern: exact, or everything below a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    /// Without a trailing `/`; the root is empty.
+    path: String,
+    /// True for `path/*`.
+    below: bool,
+}
+
+impl Pattern {
+    /// Reads `/v1/chat` or `/v1/*`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (path, below) = match text.strip_suffix("/*") {
+            Some(path) => (path, true),
+            None => (text.strip_suffix('/').unwrap_or(text), false),
+        };
+        let plain = path.bytes().all(|byte| byte.is_ascii_graphic() && !b"%?#*\\".contains(&byte));
+        let starts = text.starts_with('/');
+        let segments = path.split('/').skip(1).all(|segment| !matches!(segment, "" | "." | ".."));
+        (starts && plain && segments).then(|| Self { path: path.into(), below })
+    }
+
+    /// Whether it matches a path that [`read_path`] gave. A trailing `/` makes no difference, and `/v1/*`
+    /// takes `/v1` too.
+    pub fn matches(&self, path: &str) -> bool {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        match path.strip_prefix(self.path.as_str()) {
+            Some("") => true,
+            Some(rest) => self.below && rest.starts_with('/'),
+            None => false,
+        }
+    }
+
+    /// Whether everything that `other` matches is matched by `self`.
+    fn covers(&self, other: &Self) -> bool {
+        if self.below { self.matches(&other.path) } else { self == other }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.path.as_str(), self.below) {
+            ("", false) => f.write_str("/"),
+            (path, false) => f.write_str(path),
+            (path, true) => write!(f, "{path}/*"),
+        }
+    }
+}
+
+/// What one unit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meter {
+    /// One request, charged before its answer is delivered.
+    Request,
+    /// One event of an SSE answer, charged before it is delivered.
+    SseEvent,
+}
+
+/// What a route asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fare {
+    /// Nothing.
+    Free,
+    /// A price.
+    Paid(Price),
+}
+
+/// The price of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// For one unit.
+    pub amount: Amount,
+    /// What one unit is called.
+    pub unit: String,
+    /// What one unit is.
+    pub meter: Meter,
+    /// What a client is advised to deposit.
+    pub suggested_deposit: Option<Amount>,
+    /// Words for people.
+    pub description: Option<String>,
+    /// Whether an empty `POST` is a paid request here.
+    pub paid_empty_post: bool,
+}
+
+/// One route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Which paths.
+    pub pattern: Pattern,
+    /// Which methods; `None` is every method.
+    pub methods: Option<Vec<Method>>,
+    /// At what price.
+    pub fare: Fare,
+}
+
+impl Route {
+    fn takes(&self, method: &Method) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.contains(method))
+    }
+
+    fn covers(&self, other: &Self) -> bool {
+        let methods = match (&self.methods, &other.methods) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(mine), Some(others)) => others.iter().all(|method| mine.contains(method)),
+        };
+        methods && self.pattern.covers(&other.pattern)
+    }
+}
+
+/// All routes, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routes(Vec<Route>);
+
+/// What the routes say about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// This route decides; the number is its place in the configuration.
+    Route(usize, &'a Route),
+    /// The path is known, the method is not.
+    OtherMethods(Vec<Method>),
+    /// No route has this path.
+    Nothing,
+}
+
+impl Routes {
+    /// The first route that takes the method and the path.
+    pub fn find(&self, method: &Method, path: &str) -> Found<'_> {
+        let mut others = Vec::new();
+        for (index, route) in self.0.iter().enumerate() {
+            if !route.pattern.matches(path) {
+                continue;
+            }
+            if route.takes(method) {
+                return Found::Route(index, route);
+            }
+            others.extend(route.methods.iter().flatten().cloned());
+        }
+        if others.is_empty() { Found::Nothing } else { Found::OtherMethods(others) }
+    }
+
+    /// All of them, in order.
+    pub fn as_slice(&self) -> &[Route] {
+        &self.0
+    }
+}
+
+/// A request's path, decoded; `None` when two servers could read it differently: encoded or empty segments,
+/// dot segments, backslashes, control characters, broken encoding.
+pub fn read_path(raw: &str) -> Option<String> {
+    let mut bytes = raw.bytes();
+    let mut decoded = Vec::with_capacity(raw.len());
+    while let Some(byte) = bytes.next() {
+        let plain = if byte == b'%' {
+            let high = char::from(bytes.next()?).to_digit(16)?;
+            let low = char::from(bytes.next()?).to_digit(16)?;
+            let value = u8::try_from(high * 16 + low).ok()?;
+            if matches!(value, b'/' | b'%') {
+                return None;
+            }
+            value
+        } else {
+            byte
+        };
+        if plain.is_ascii_control() || plain == b'\\' {
+            return None;
+        }
+        decoded.push(plain);
+    }
+    let path = String::from_utf8(decoded).ok()?;
+    let inner = path.strip_prefix('/')?;
+    let inner = inner.strip_suffix('/').unwrap_or(inner);
+    let clear = inner.is_empty() && path.len() <= 1
+        || inner.split('/').all(|segment| !matches!(segment, "" | "." | ".."));
+    clear.then_some(path)
+}
+
+/// The routes of the file.
+pub(super) fn routes(raw: &[raw::Route], problems: &mut Problems) -> Option<Routes> {
+    if raw.is_empty() || raw.len() > ROUTES_MAX {
+        problems.add("route", format!("{} routes", raw.len()), expected("route"));
+        return None;
+    }
+    let mut routes: Vec<Route> = Vec::with_capacity(raw.len());
+    let mut all = true;
+    for (index, entry) in raw.iter().enumerate() {
+        let Some(next) = route(index, entry, problems) else {
+            all = false;
+            continue;
+        };
+        if let Some(earlier) = routes.iter().find(|earlier| earlier.covers(&next)) {
+            problems.add(
+                format!("route[{index}].path"),
+                format!("{}, which is never reached", quoted(&entry.path)),
+                &format!("no earlier route that takes the same requests ({} does)", earlier.pattern),
+            );
+        }
+        routes.push(next);
+    }
+    all.then_some(Routes(routes))
+}
+
+fn route(index: usize, raw: &raw::Route, problems: &mut Problems) -> Option<Route> {
+    let key = |name: &str| format!("route[{index}].{name}");
+    let path_key = key("path");
+    let pattern = problems.check(&path_key, &raw.path, expected(&path_key), Pattern::parse);
+    let methods = match &raw.methods {
+        None => Some(None),
+        Some(names) => methods(&key("methods"), names, problems).map(Some),
+    };
+    let fare = if raw.free { free(&key, raw, problems) } else { price(&key, raw, problems) };
+    Some(Route { pattern: pattern?, methods: methods?, fare: fare? })
+}
+
+fn methods(key: &str, names: &[String], problems: &mut Problems) -> Option<Vec<Method>> {
+    let mut methods = Vec::new();
+    for name in names {
+        let capitals = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase());
+        match Method::from_bytes(name.as_bytes()) {
+            Ok(method) if capitals && method != Method::CONNECT && !methods.contains(&method) => {
+                methods.push(method);
+            }
+            _ => {
+                problems.add(key, quoted(name), expected(key));
+                return None;
+            }
+        }
+    }
+    if methods.is_empty() {
+        problems.add(key, "an empty list", expected(key));
+        return None;
+    }
+    Some(methods)
+}
+
+/// A free route states no price: a price that is not asked would be a trap.
+fn free(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problems) -> Option<Fare> {
+    let stated = [
+        ("amount", &raw.amount),
+        ("unit", &raw.unit),
+        ("meter", &raw.meter),
+        ("suggested_deposit", &raw.suggested_deposit),
+        ("description", &raw.description),
+    ];
+    let mut fare = Some(Fare::Free);
+    for (name, value) in stated {
+        if let Some(value) = value {
+            problems.add(key(name), quoted(value), "no price on a route with free = true");
+            fare = None;
+        }
+    }
+    if raw.paid_empty_post {
+        problems.add(key("paid_empty_post"), "true", "false on a route with free = true");
+        fare = None;
+    }
+    fare
+}
+
+fn price(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problems) -> Option<Fare> {
+    let amount = stated(key("amount"), raw.amount.as_deref(), parse::price, problems);
+    let unit = stated(key("unit"), raw.unit.as_deref(), parse::unit, problems);
+    let meter = stated(key("meter"), raw.meter.as_deref(), meter, problems);
+    let suggested_deposit = match raw.suggested_deposit.as_deref() {
+        None => Some(None),
+        some => stated(key("suggested_deposit"), some, parse::price, problems).map(Some),
+    };
+    let description = match raw.description.as_deref() {
+        None => Some(None),
+        some => stated(key("description"), some, parse::description, problems).map(Some),
+    };
+    if let (Some(amount), Some(Some(deposit))) = (amount, suggested_deposit)
+        && deposit < amount
+    {
+        let expected = format!("at least the price of one unit, {amount}");
+        problems.add(key("suggested_deposit"), quoted(&deposit.to_string()), &expected);
+    }
+    Some(Fare::Paid(Price {
+        amount: amount?,
+        unit: unit?,
+        meter: meter?,
+        suggested_deposit: suggested_deposit?,
+        description: description?,
+        paid_empty_post: raw.paid_empty_post,
+    }))
+}
+
+fn stated<T>(
+    key: String,
+    value: Option<&str>,
+    parse: impl FnOnce(&str) -> Option<T>,
+    problems: &mut Problems,
+) -> Option<T> {
+    match value {
+        Some(value) => problems.check(&key, value, expected(&key), parse),
+        None => {
+            problems.add(&key, "nothing", expected(&key));
+            None
+        }
+    }
+}
+
+fn meter(text: &str) -> Option<Meter> {
+    match text {
+        "request" => Some(Meter::Request),
+        "sse_event" => Some(Meter::SseEvent),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

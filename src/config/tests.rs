@@ -1,0 +1,372 @@
+use super::*;
+
+const PATH: &str = "/etc/farebox/farebox.toml";
+
+const GOOD: &str = r#"
+[server]
+listen = "127.0.0.1:8402"
+admin_listen = "127.0.0.1:8403"
+realm = "api.example.com"
+challenge_key_file = "challenge.key"
+[upstream]
+url = "http://127.0.0.1:9000"
+[chain]
+rpc = ["http://127.0.0.1:8545"]
+id = 31337
+[payee]
+address = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
+token = "0x20c0000000000000000000000000000000000000"
+key_file = "keys/payee.key"
+[escrow]
+v2 = "0x4d50500000000000000000000000000000000000"
+[[route]]
+path = "/v1/*"
+amount = "25"
+unit = "llm_token"
+meter = "request"
+suggested_deposit = "1000000"
+[ledger]
+kind = "rocksdb"
+path = "farebox-data"
+"#;
+
+fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment = environment.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    Config::parse(Path::new(PATH), text, environment.collect::<Vec<_>>())
+}
+
+fn refusals(text: &str, environment: &[(&str, &str)]) -> Vec<String> {
+    match parse(text, environment) {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(ConfigError::Invalid { problems, .. }) => problems.iter().map(ToString::to_string).collect(),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn the_documented_file_is_read() {
+    let config = parse(GOOD, &[]).unwrap();
+    assert_eq!(config.server.listen, "127.0.0.1:8402".parse().unwrap());
+    assert_eq!(config.server.challenge_key_file, Path::new("/etc/farebox/challenge.key"));
+    assert_eq!(config.payee.key_file, Path::new("/etc/farebox/keys/payee.key"));
+    assert_eq!(config.ledger, Ledger::RocksDb("/etc/farebox/farebox-data".into()));
+    assert_eq!(config.chain.id, ChainId(31_337));
+    assert_eq!(config.escrow.v1, None);
+    let [route] = config.routes.as_slice() else { panic!("one route") };
+    let Fare::Paid(price) = &route.fare else { panic!("a price") };
+    assert_eq!((price.amount, price.meter), (Amount::new(25), Meter::Request));
+    assert_eq!(price.suggested_deposit, Some(Amount::new(1_000_000)));
+    assert_eq!(config.voucher.need_voucher_wait, Duration::from_secs(60));
+}
+
+/// `(what to replace in the good file, with what, what the refusal says)`
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "listen = \"127.0.0.1:8402\"",
+        "listen = \"localhost\"",
+        "server.listen: found \"localhost\", expected an IP address and a port",
+    ),
+    (
+        "listen = \"127.0.0.1:8402\"",
+        "listen = 8402",
+        "server.listen: found the number 8402, expected an IP address and a port",
+    ),
+    (
+        "listen = \"127.0.0.1:8402\"",
+        "listn = \"127.0.0.1:8402\"",
+        "server.listn: found an unknown key, expected one of listen, admin_listen, realm",
+    ),
+    (
+        "127.0.0.1:8403",
+        "127.0.0.1:8402",
+        "server.admin_listen: found \"127.0.0.1:8402\", expected another address than server.listen",
+    ),
+    (
+        "realm = \"api.example.com\"",
+        "",
+        "server.realm: found nothing, expected the name of the protection space",
+    ),
+    (
+        "api.example.com",
+        "api\\\"x",
+        "server.realm: found \"api\\\"x\", expected the name of the protection space",
+    ),
+    ("\"challenge.key\"", "\"\"", "server.challenge_key_file: found \"\", expected the path of a key file"),
+    (
+        "\"challenge.key\"",
+        "\"c\"\nchallenge_lifetime_s = 5",
+        "server.challenge_lifetime_s: found 5, expected seconds, 60 to 31536000",
+    ),
+    (
+        "\"challenge.key\"",
+        "\"c\"\ndrain_s = -1",
+        "server.drain_s: found the number -1, expected seconds, 0 to 3600",
+    ),
+    (
+        "http://127.0.0.1:9000",
+        "127.0.0.1:9000",
+        "upstream.url: found \"127.0.0.1:9000\", expected a URL of http or https",
+    ),
+    (
+        "http://127.0.0.1:9000",
+        "http://u:hunter2@x",
+        "upstream.url: found \"(a URL with credentials, not shown)\", expected a URL",
+    ),
+    ("[upstream]", "[upstrem]", "upstrem: found an unknown key, expected one of server, upstream, chain"),
+    ("[\"http://127.0.0.1:8545\"]", "[]", "chain.rpc: found 0 URLs, expected a list of 1 to 8 RPC URLs"),
+    (
+        "[\"http://127.0.0.1:8545\"]",
+        "\"http://127.0.0.1:8545\"",
+        "chain.rpc: found \"http://127.0.0.1:8545\", expected a list of 1 to 8 RPC URLs",
+    ),
+    (
+        "[\"http://127.0.0.1:8545\"]",
+        "[\"http://a\", \"ftp://h/s3cret\"]",
+        "chain.rpc[1]: found \"ftp://h\", expected a URL of http or https",
+    ),
+    ("id = 31337", "id = 0", "chain.id: found 0, expected the chain's id"),
+    ("id = 31337", "id = \"abc\"", "chain.id: found \"abc\", expected the chain's id"),
+    ("id = 31337", "", "chain.id: found nothing, expected the chain's id"),
+    (
+        "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266",
+        "0xF39fd6e51aad88f6f4ce6ab8827279cfffb92266",
+        "payee.address: found \"0xF39fd6e51aad88f6f4ce6ab8827279cfffb92266\", expected a nonzero address",
+    ),
+    (
+        "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266",
+        "0x0000000000000000000000000000000000000000",
+        "payee.address: found \"0x0000000000000000000000000000000000000000\", expected a nonzero address",
+    ),
+    (
+        "0x20c0000000000000000000000000000000000000",
+        "0x20c0",
+        "payee.token: found \"0x20c0\", expected a nonzero address",
+    ),
+    ("key_file = \"keys/payee.key\"", "", "payee.key_file: found nothing, expected the path of the key file"),
+    (
+        "key_file = \"keys/payee.key\"",
+        "key_file = \"k\"\noperator = \"me\"",
+        "payee.operator: found \"me\", expected a nonzero address",
+    ),
+    ("v2 = ", "v1 = \"0x1\"\nv2 = ", "escrow.v1: found \"0x1\", expected a nonzero address"),
+    (
+        "v2 = ",
+        "v1 = \"0x4d50500000000000000000000000000000000000\"\nv2 = ",
+        "escrow.v1: found \"0x4d50500000000000000000000000000000000000\", expected another address than escrow.v2",
+    ),
+    ("path = \"/v1/*\"", "path = \"v1\"", "route[0].path: found \"v1\", expected a path that is exact"),
+    (
+        "path = \"/v1/*\"",
+        "path = \"/v1/*\"\nmethods = [\"get\"]",
+        "route[0].methods: found \"get\", expected a list of HTTP methods in capitals",
+    ),
+    (
+        "path = \"/v1/*\"",
+        "path = \"/v1/*\"\nmethods = [\"GET\", \"GET\"]",
+        "route[0].methods: found \"GET\", expected a list of HTTP methods in capitals",
+    ),
+    (
+        "path = \"/v1/*\"",
+        "path = \"/v1/*\"\nmethods = []",
+        "route[0].methods: found an empty list, expected a list of HTTP methods",
+    ),
+    (
+        "path = \"/v1/*\"",
+        "path = \"/v1/*\"\nfree = \"maybe\"",
+        "route[0].free: found \"maybe\", expected true or false",
+    ),
+    (
+        "amount = \"25\"",
+        "amount = \"0\"",
+        "route[0].amount: found \"0\", expected an amount in base units above 0",
+    ),
+    (
+        "amount = \"25\"",
+        "amount = \"0.25\"",
+        "route[0].amount: found \"0.25\", expected an amount in base units above 0",
+    ),
+    (
+        "amount = \"25\"",
+        "amount = 25",
+        "route[0].amount: found the number 25, expected an amount in base units above 0",
+    ),
+    ("amount = \"25\"", "", "route[0].amount: found nothing, expected an amount in base units above 0"),
+    (
+        "amount = \"25\"",
+        "amount = \"25\"\nprice = \"1\"",
+        "route[0].price: found an unknown key, expected one of path, methods",
+    ),
+    ("llm_token", "llm token", "route[0].unit: found \"llm token\", expected the name of one unit"),
+    (
+        "meter = \"request\"",
+        "meter = \"token\"",
+        "route[0].meter: found \"token\", expected \"request\" or \"sse_event\"",
+    ),
+    (
+        "\"1000000\"",
+        "\"1000000\"\ndescription = \"é\"",
+        "route[0].description: found \"é\", expected words for people",
+    ),
+    (
+        "\"1000000\"",
+        "\"24\"",
+        "route[0].suggested_deposit: found \"24\", expected at least the price of one unit, 25",
+    ),
+    (
+        "kind = \"rocksdb\"",
+        "kind = \"sqlite\"",
+        "ledger.kind: found \"sqlite\", expected \"rocksdb\", or \"memory\" (tests only)",
+    ),
+    (
+        "kind = \"rocksdb\"",
+        "kind = \"memory\"",
+        "ledger.kind: found \"memory\", expected \"rocksdb\"; books in memory are lost",
+    ),
+    ("path = \"farebox-data\"", "", "ledger.path: found nothing, expected the directory of the books"),
+    (
+        "[ledger]",
+        "[voucher]\ndelta_min = \"-1\"\n[ledger]",
+        "voucher.delta_min: found \"-1\", expected an amount in base units",
+    ),
+    (
+        "[ledger]",
+        "[voucher]\nneed_voucher_wait_s = 0\n[ledger]",
+        "voucher.need_voucher_wait_s: found 0, expected seconds, 1 to 3600",
+    ),
+    (
+        "[ledger]",
+        "[limits]\nconnections_max = 0\n[ledger]",
+        "limits.connections_max: found 0, expected a whole number, 1 to 1000000",
+    ),
+    (
+        "[ledger]",
+        "[limits]\nshards = 1.5\n[ledger]",
+        "limits.shards: found the number 1.5, expected a whole number, 0 to 64",
+    ),
+];
+
+#[test]
+fn every_refusal_names_the_key_what_was_found_and_what_is_expected() {
+    for (good, wrong, expected) in WRONG {
+        assert!(GOOD.contains(good), "{good}");
+        let refusals = refusals(&GOOD.replacen(good, wrong, 1), &[]);
+        assert!(refusals.iter().any(|refusal| refusal.starts_with(expected)), "{wrong}: {refusals:#?}");
+        assert_eq!(refusals.len(), 1, "{wrong}: {refusals:#?}");
+    }
+}
+
+#[test]
+fn one_run_tells_about_everything_that_is_wrong() {
+    let text = GOOD.replace("\"25\"", "\"0\"").replace("31337", "0").replace("/v1/*", "v1");
+    let refusals = refusals(&text, &[]);
+    assert_eq!(refusals.len(), 3, "{refusals:#?}");
+}
+
+#[test]
+fn no_route_is_refused() {
+    let start = GOOD.find("[[route]]").unwrap();
+    let end = GOOD.find("[ledger]").unwrap();
+    let text = format!("{}{}", &GOOD[..start], &GOOD[end..]);
+    assert_eq!(
+        refusals(&text, &[]),
+        ["route: found 0 routes, expected at least one [[route]] with path, amount, unit and meter"]
+    );
+}
+
+#[test]
+fn broken_toml_names_the_file_and_the_line() {
+    let error = parse("[server\nlisten = 1", &[]).unwrap_err().to_string();
+    assert!(error.starts_with("/etc/farebox/farebox.toml: is not valid TOML: "), "{error}");
+    assert!(error.contains("line 1"), "{error}");
+}
+
+#[test]
+fn an_absent_file_is_named() {
+    let error = Config::load(Path::new("/nonexistent/farebox.toml"), []).unwrap_err().to_string();
+    assert!(error.starts_with("/nonexistent/farebox.toml: cannot be read: "), "{error}");
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let config = parse(
+        GOOD,
+        &[
+            ("FAREBOX__SERVER__LISTEN", "0.0.0.0:80"),
+            ("FAREBOX__CHAIN__ID", "42431"),
+            ("FAREBOX__CHAIN__RPC", "[\"http://a\", \"http://b\"]"),
+            ("FAREBOX__ROUTE__0__AMOUNT", "26"),
+            ("FAREBOX__ROUTE__1__PATH", "/about"),
+            ("FAREBOX__ROUTE__1__FREE", "true"),
+            ("FAREBOX__LEDGER__KIND", "memory"),
+            ("FAREBOX__LEDGER__ALLOW_VOLATILE", "true"),
+            ("FAREBOX__VOUCHER__DELTA_MIN", "7"),
+            ("FAREBOX_LOG", "debug"),
+            ("PATH", "/bin"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.server.listen, "0.0.0.0:80".parse().unwrap());
+    assert_eq!(config.chain.id, ChainId(42_431));
+    assert_eq!(config.chain.rpc.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "b"]);
+    let [first, second] = config.routes.as_slice() else { panic!("two routes") };
+    assert!(matches!(&first.fare, Fare::Paid(price) if price.amount == Amount::new(26)));
+    assert_eq!((second.pattern.to_string(), &second.fare), ("/about".into(), &Fare::Free));
+    assert_eq!(config.ledger, Ledger::Memory);
+    assert_eq!(config.voucher.delta_min, Amount::new(7));
+}
+
+#[test]
+fn a_refusal_names_the_variable_that_set_the_key() {
+    let cases: &[(&str, &str, &str)] = &[
+        (
+            "FAREBOX__SERVER__LISTEN",
+            "x",
+            "server.listen: found \"x\", expected an IP address and a port, such as \"127.0.0.1:8402\" (port 0 takes a free one)",
+        ),
+        (
+            "FAREBOX__CHAIN__ID",
+            "x",
+            "chain.id: found \"x\", expected the chain's id, a whole number above 0 (4217 is Tempo mainnet, 42431 its testnet)",
+        ),
+        (
+            "FAREBOX__SERVER__LISTEN__X",
+            "1",
+            "server.listen.x: found a key inside a value, expected a key of the configuration",
+        ),
+        (
+            "FAREBOX__ROUTE__5__AMOUNT",
+            "1",
+            "route[5].amount: found entry 5 of a list of 1, expected a key of the configuration",
+        ),
+    ];
+    for (variable, value, expected) in cases {
+        let refusal = format!("{expected} (set by the environment variable {variable})");
+        assert_eq!(refusals(GOOD, &[(variable, value)]), [refusal]);
+    }
+    let unknown = refusals(GOOD, &[("FAREBOX__SERVER__LISTN", "x")]);
+    assert!(unknown[0].starts_with("server.listn: found an unknown key"), "{unknown:?}");
+    assert!(unknown[0].ends_with("(set by the environment variable FAREBOX__SERVER__LISTN)"), "{unknown:?}");
+}
+
+/// The example in the repository, and the defaults that it claims.
+#[test]
+fn the_example_file_is_read_and_tells_the_defaults() {
+    let text = include_str!("../../farebox.example.toml");
+    let config = parse(text, &[]).unwrap();
+    assert_eq!(config.routes.as_slice().len(), 2);
+    // Uncommented, the keys in comments must be known and change nothing.
+    let uncommented: String = text
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if rest.starts_with('[') || (rest.contains(" = ") && !rest.contains("\"0x...\"")) => {
+                rest
+            }
+            Some(_) => "",
+            None => line,
+        })
+        .filter(|line| !line.starts_with("methods") && !line.starts_with("description"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert!(uncommented.contains("\ndrain_s = 30") && uncommented.contains("\n[limits]"), "{uncommented}");
+    assert_eq!(format!("{:?}", parse(&uncommented, &[]).unwrap()), format!("{config:?}"));
+}

@@ -1,0 +1,175 @@
+//! The server side of the gateway: connections in, requests to the handler, an end in order.
+//!
+//! HTTP/1.1, and HTTP/2 by prior knowledge. Everything that a stranger could hold open is bounded: the number
+//! of connections, the size of a request's head, and the time that it may take.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::body::Body;
+
+/// What an HTTP/2 client says first (RFC 9113, 3.4).
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Requests at once on one HTTP/2 connection.
+const HTTP2_STREAMS_MAX: u32 = 100;
+/// How often a quiet HTTP/2 connection is asked whether it still lives.
+const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
+/// The pause after a failed accept (too many open files, most often).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The pause between two looks at a preface that comes in pieces.
+const PREFACE_PAUSE: Duration = Duration::from_millis(10);
+
+/// The bounds of the server.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Open connections.
+    pub connections_max: usize,
+    /// Bytes of a request's head.
+    pub head_bytes_max: usize,
+    /// How long a head may take to arrive; an idle connection ends after the same time.
+    pub head_timeout: Duration,
+    /// How long running requests may take to end after `stop`.
+    pub drain: Duration,
+}
+
+/// Answers requests. The address is the peer's.
+pub trait Handler: Send + Sync + 'static {
+    /// Answers one.
+    fn handle(
+        &self,
+        peer: SocketAddr,
+        request: Request<Incoming>,
+    ) -> impl Future<Output = Response<Body>> + Send;
+}
+
+/// Serves until `stop` turns true; then takes nothing new, lets running requests end within the bound, and cuts
+/// what is left. Returns how many connections were cut.
+pub async fn run<H: Handler>(
+    listener: TcpListener,
+    handler: Arc<H>,
+    bounds: Bounds,
+    mut stop: watch::Receiver<bool>,
+) -> usize {
+    let graceful = GracefulShutdown::new();
+    let places = Arc::new(Semaphore::new(bounds.connections_max));
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            // A sender that is gone means the same as `true`.
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+            accepted = accept(&listener, &places) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, place)) => {
+                let connection = Connection { handler: handler.clone(), bounds, peer, stop: stop.clone() };
+                let watcher = graceful.watcher();
+                connections.spawn(async move {
+                    connection.serve(stream, watcher).await;
+                    drop(place);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    let ended = timeout(bounds.drain, async {
+        graceful.shutdown().await;
+        while connections.join_next().await.is_some() {}
+    });
+    if ended.await.is_ok() {
+        return 0;
+    }
+    while connections.try_join_next().is_some() {}
+    let cut = connections.len();
+    connections.shutdown().await;
+    cut
+}
+
+type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+
+/// The next connection, once there is room for one; until then it waits in the system's queue.
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> std::io::Result<Accepted> {
+    let place = places.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, place))
+}
+
+struct Connection<H> {
+    handler: Arc<H>,
+    bounds: Bounds,
+    peer: SocketAddr,
+    stop: watch::Receiver<bool>,
+}
+
+impl<H: Handler> Connection<H> {
+    async fn serve(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
+        let Self { handler, bounds, peer, mut stop } = self;
+        // A token is small and wanted at once.
+        let _ = stream.set_nodelay(true);
+        let http2 = tokio::select! {
+            // Who has said nothing yet is owed nothing.
+            _ = stop.wait_for(|stop| *stop) => return,
+            preface = timeout(bounds.head_timeout, speaks_http2(&stream)) => match preface {
+                Ok(Ok(http2)) => http2,
+                _ => return,
+            },
+        };
+        let service = service_fn(move |request| {
+            let handler = handler.clone();
+            async move { Ok::<_, Infallible>(handler.handle(peer, request).await) }
+        });
+        let io = TokioIo::new(stream);
+        let outcome = if http2 {
+            let connection = http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .max_concurrent_streams(HTTP2_STREAMS_MAX)
+                .max_header_list_size(u32::try_from(bounds.head_bytes_max).unwrap_or(u32::MAX))
+                .keep_alive_interval(HTTP2_PING_EVERY)
+                .serve_connection(io, service);
+            watcher.watch(connection).await
+        } else {
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(bounds.head_timeout)
+                .max_buf_size(bounds.head_bytes_max)
+                .serve_connection(io, service);
+            watcher.watch(connection).await
+        };
+        if let Err(error) = outcome {
+            tracing::debug!(%peer, %error, "a connection ended early");
+        }
+    }
+}
+
+/// Looks at the first bytes without taking them.
+async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut seen = [0; HTTP2_PREFACE.len()];
+    loop {
+        let count = stream.peek(&mut seen).await?;
+        if count == 0 || seen[..count] != HTTP2_PREFACE[..count] {
+            return Ok(false);
+        }
+        if count == HTTP2_PREFACE.len() {
+            return Ok(true);
+        }
+        sleep(PREFACE_PAUSE).await;
+    }
+}

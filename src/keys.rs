@@ -1,0 +1,182 @@
+//! Key files: the payee's key, which signs settle and close, and the key that binds challenges.
+//!
+//! `serve` and `--check-config` read them here and nowhere else. A key file belongs to its owner alone (mode
+//! 0600 or stricter), or it is refused with the command that repairs it. No error, log line or debug output
+//! ever shows what is in one.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use alloy::signers::local::PrivateKeySigner;
+use farebox_engine::core::units::Address;
+use farebox_engine::entropy::{Entropy, SystemEntropy, bytes};
+use farebox_settlement::PayeeSigner;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, Payee};
+
+/// The most bytes of a key file: 32 bytes in hex with `0x`, and room for white space.
+const KEY_FILE_BYTES_MAX: u64 = 256;
+/// What nobody but the owner may do with a key file.
+const MODE_OF_OTHERS: u32 = 0o077;
+
+/// A 32-byte secret, wiped when dropped.
+type Secret = Zeroizing<[u8; 32]>;
+
+/// Why a key file is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// It cannot be read (or, for the challenge key, made).
+    #[error("{key}: {}: {cause}", path.display())]
+    Io {
+        /// The configuration key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: io::Error,
+    },
+    /// Others may read it.
+    #[error(
+        "{key}: {}: found mode {mode:04o}, expected 0600: others must not read it (chmod 600 {})",
+        path.display(), path.display()
+    )]
+    Mode {
+        /// The configuration key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// It holds no key.
+    #[error("{key}: {}: found {found}, expected 32 bytes as 64 hex digits, with or without 0x", path.display())]
+    Malformed {
+        /// The configuration key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What kind of thing it holds; never the thing.
+        found: String,
+    },
+    /// It is the key of somebody else.
+    #[error(
+        "payee.key_file: {}: found the key of {found}, expected the key of {}",
+        path.display(), expected.join(" or ")
+    )]
+    Stranger {
+        /// The file.
+        path: PathBuf,
+        /// Whose key it is.
+        found: Address,
+        /// Whose it may be, with the reason.
+        expected: Vec<String>,
+    },
+}
+
+/// Reads the payee's key and checks that it may sign what the configuration asks for: it is the payee's, or,
+/// when v1 is off (the legacy escrow knows no operators), the operator's.
+pub fn payee_key(config: &Config) -> Result<PayeeSigner, KeyError> {
+    const KEY: &str = "payee.key_file";
+    let Payee { address: payee, operator, key_file: path, .. } = &config.payee;
+    let secret = read(KEY, path)?;
+    let signer = PrivateKeySigner::from_slice(secret.as_slice()).map_err(|_| KeyError::Malformed {
+        key: KEY,
+        path: path.clone(),
+        found: "32 bytes that are no secp256k1 key (zero, or not below the group order)".into(),
+    })?;
+    let address = signer.address();
+    let operator_may = config.escrow.v1.is_none().then_some(*operator).flatten();
+    if address == *payee || Some(address) == operator_may {
+        return Ok(PayeeSigner::from_signer(signer));
+    }
+    let mut expected = vec![format!("{payee} (payee.address)")];
+    match (operator, operator_may) {
+        (_, Some(operator)) => expected.push(format!("{operator} (payee.operator)")),
+        (Some(_), None) => expected[0].push_str("; escrow.v1 is on, and it lets no operator close"),
+        (None, None) => {}
+    }
+    Err(KeyError::Stranger { path: path.clone(), found: address, expected })
+}
+
+/// Reads the key that binds challenges, or makes it (mode 0600) when it is absent.
+pub fn challenge_key(path: &Path) -> Result<Secret, KeyError> {
+    match make(path) {
+        Ok(()) => tracing::info!(path = %path.display(), "made a new challenge key"),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(cause) => return Err(KeyError::Io { key: CHALLENGE, path: path.into(), cause }),
+    }
+    read(CHALLENGE, path)
+}
+
+/// Checks the key that binds challenges if it is there; never makes it.
+pub fn check_challenge_key(path: &Path) -> Result<(), KeyError> {
+    match read(CHALLENGE, path) {
+        Err(KeyError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+const CHALLENGE: &str = "server.challenge_key_file";
+
+/// Makes a key file with random bytes; `AlreadyExists` when there is one. The file appears whole or not at
+/// all: it is written under another name first.
+fn make(path: &Path) -> io::Result<()> {
+    if path.try_exists()? {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    let draft = path.with_extension(format!("new-{}", std::process::id()));
+    let secret = Zeroizing::new(bytes::<32>(&SystemEntropy as &dyn Entropy).map_err(io::Error::other)?);
+    let mut text = Zeroizing::new(String::with_capacity(65));
+    for byte in secret.iter() {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text.push('\n');
+    let written =
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            std::fs::hard_link(&draft, path)
+        });
+    let removed = std::fs::remove_file(&draft);
+    written.and(removed)
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Secret, KeyError> {
+    let io = |cause| KeyError::Io { key, path: path.into(), cause };
+    let malformed = |found: String| KeyError::Malformed { key, path: path.into(), found };
+    let file = File::open(path).map_err(io)?;
+    // The open file is asked, not the path: nobody can exchange it in between.
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(malformed("something that is no file".into()));
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & MODE_OF_OTHERS != 0 {
+        return Err(KeyError::Mode { key, path: path.into(), mode });
+    }
+    let mut text = Zeroizing::new(Vec::with_capacity(KEY_FILE_BYTES_MAX as usize + 1));
+    file.take(KEY_FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(io)?;
+    if text.len() as u64 > KEY_FILE_BYTES_MAX {
+        return Err(malformed(format!("more than {KEY_FILE_BYTES_MAX} bytes")));
+    }
+    let digits = text.trim_ascii();
+    let digits = digits.strip_prefix(b"0x").unwrap_or(digits);
+    let mut secret = Zeroizing::new([0; 32]);
+    if digits.len() != 64 {
+        return Err(malformed(format!("{} characters", digits.len())));
+    }
+    for (byte, pair) in secret.iter_mut().zip(digits.chunks_exact(2)) {
+        let [high, low] = [pair[0], pair[1]].map(|digit| char::from(digit).to_digit(16));
+        let (Some(high), Some(low)) = (high, low) else {
+            return Err(malformed("characters that are no hex digits".into()));
+        };
+        *byte = (high * 16 + low) as u8;
+    }
+    Ok(secret)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,262 @@
+//! `farebox serve`: puts the parts together, in order, and takes them apart again, in order.
+//!
+//! Start: configuration, key files, ledger, engine, chain, settlement, door, gateway, admin API. Whatever is not
+//! as configured is refused before the first address is opened. Stop (SIGTERM or SIGINT): take nothing new, let
+//! running requests end within `server.drain_s`, stop settlement, then sync, checkpoint and close the books. A
+//! second signal ends the process at once; the journal makes that safe.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use farebox_engine::clock::SystemClock;
+use farebox_engine::core::channel::Policy;
+use farebox_engine::{Engine, EngineError, Health, MemoryLedger, RocksLedger};
+use farebox_settlement::PayeeSigner;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::admin::Admin;
+use crate::cli::{End, load_config};
+use crate::config::{Config, ConfigError, Ledger};
+use crate::gateway::{self, Bounds, Gateway};
+use crate::keys::{self, KeyError};
+use crate::signals::Signals;
+
+mod door;
+mod settlement;
+
+use settlement::{Settlement, SettlementError};
+
+/// How the exit of a process looks that a second signal ended (128 + SIGINT).
+const EXIT_SECOND_SIGNAL: i32 = 130;
+
+/// Why the server does not start, or ended.
+#[derive(Debug, thiserror::Error)]
+enum ServeError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("ledger.path: {0}")]
+    Ledger(#[from] farebox_engine::LedgerError),
+    #[error(transparent)]
+    Settlement(#[from] SettlementError),
+    #[error("{key}: cannot listen on {address}: {cause}")]
+    Listen { key: &'static str, address: SocketAddr, cause: io::Error },
+    #[error("cannot {what}: {cause}")]
+    System { what: &'static str, cause: io::Error },
+    #[error("cannot start the engine: {0}")]
+    Engine(EngineError),
+    #[error("the server failed: {0}")]
+    Failed(EngineError),
+}
+
+impl ServeError {
+    fn end(&self) -> End {
+        match self {
+            Self::Config(_) | Self::Key(_) => End::Refused,
+            Self::Settlement(error) if error.is_refusal() => End::Refused,
+            Self::Failed(_) => End::Failed,
+            _ => End::CannotStart,
+        }
+    }
+}
+
+/// `--check-config`: the configuration and the key files; no chain, no ledger, no address. Makes nothing.
+pub fn check(path: &Path) -> End {
+    let checked = load_config(path).map_err(ServeError::from).and_then(|config| {
+        keys::check_challenge_key(&config.server.challenge_key_file)?;
+        Ok(keys::payee_key(&config)?)
+    });
+    match checked {
+        Ok(key) => {
+            println!("{}: ok; claims are signed by {:#x}", path.display(), key.address());
+            End::Done
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// Serves until a signal.
+pub fn run(path: &Path) -> End {
+    let config = match load_config(path) {
+        Ok(config) => config,
+        Err(error) => return fail(&error.into()),
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(cause) => return fail(&ServeError::System { what: "start the runtime", cause }),
+    };
+    match runtime.block_on(serve(config)) {
+        Ok(()) => End::Done,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &ServeError) -> End {
+    eprintln!("farebox: {error}");
+    error.end()
+}
+
+async fn serve(config: Config) -> Result<(), ServeError> {
+    let mut signals =
+        Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
+    let payee_key = keys::payee_key(&config)?;
+    let challenge_key = keys::challenge_key(&config.server.challenge_key_file)?;
+    let door_config = door::config(&config, &challenge_key);
+    let metrics = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|error| ServeError::System { what: "start metrics", cause: io::Error::other(error) })?;
+
+    let engine = start_engine(&config).await?;
+    let started = start(&config, &engine, payee_key, door_config, metrics).await;
+    let Started { settlement, gateway, admin, stop } = match started {
+        Ok(started) => started,
+        Err(error) => {
+            // The ledger is open: close it in order, whatever stopped us.
+            if let Err(error) = engine.shutdown().await {
+                tracing::error!(%error, "the books could not be closed");
+            }
+            return Err(error);
+        }
+    };
+
+    let failure = tokio::select! {
+        () = signals.next() => None,
+        failure = poisoned(&engine) => Some(failure),
+    };
+    match &failure {
+        None => tracing::info!("stopping: no new requests are taken"),
+        Some(error) => tracing::error!(%error, "stopping"),
+    }
+    tokio::spawn(async move {
+        signals.next().await;
+        tracing::warn!("a second signal: ending at once");
+        std::process::exit(EXIT_SECOND_SIGNAL);
+    });
+    stop.send_replace(true);
+    match gateway.await {
+        Ok(0) => {}
+        Ok(cut) => tracing::warn!(cut, "connections were cut: they did not end within server.drain_s"),
+        Err(error) => tracing::error!(%error, "the gateway ended early"),
+    }
+    settlement.stop().await;
+    let closed = engine.shutdown().await;
+    admin.ended().await;
+    if let Some(error) = failure {
+        return Err(ServeError::Failed(error));
+    }
+    closed.map_err(ServeError::Failed)?;
+    tracing::info!("stopped; the books are closed");
+    Ok(())
+}
+
+/// Opens the ledger and starts the engine on it. Both block: recovery reads the journal.
+async fn start_engine(config: &Config) -> Result<Engine, ServeError> {
+    let ledger = config.ledger.clone();
+    let settings = engine_config(config);
+    let started = tokio::task::spawn_blocking(move || match ledger {
+        Ledger::RocksDb(path) => {
+            let ledger = RocksLedger::open(&path)?;
+            Engine::start(settings, ledger, SystemClock).map_err(ServeError::Engine)
+        }
+        Ledger::Memory => {
+            tracing::warn!("ledger.kind is memory: the books, and money with them, are lost at the end");
+            Engine::start(settings, MemoryLedger::new(), SystemClock).map_err(ServeError::Engine)
+        }
+    });
+    let panicked = |error| ServeError::System { what: "open the ledger", cause: io::Error::other(error) };
+    started.await.map_err(panicked)?
+}
+
+fn engine_config(config: &Config) -> farebox_engine::Config {
+    let default = farebox_engine::Config::default();
+    farebox_engine::Config {
+        policy: Policy { voucher_delta_min: config.voucher.delta_min },
+        shards: config.limits.shards.unwrap_or(default.shards),
+        intake_max: config.limits.intake_max,
+        batch_vouchers_max: config.limits.batch_vouchers_max,
+        ..default
+    }
+}
+
+/// Everything that runs beside the engine.
+struct Started {
+    settlement: Settlement,
+    gateway: tokio::task::JoinHandle<usize>,
+    admin: crate::admin::Running,
+    stop: watch::Sender<bool>,
+}
+
+async fn start(
+    config: &Config,
+    engine: &Engine,
+    payee_key: PayeeSigner,
+    door_config: farebox_engine::http::DoorConfig,
+    metrics: metrics_exporter_prometheus::PrometheusHandle,
+) -> Result<Started, ServeError> {
+    // The addresses first: a port that is taken is the most common mistake, and nothing has begun yet.
+    let listener = listen("server.listen", config.server.listen).await?;
+    let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
+    let address = local(&listener)?;
+    let admin_address = local(&admin_listener)?;
+
+    let settlement = Settlement::start(config, engine, payee_key).await?;
+    let door = farebox_engine::http::Door::new(
+        engine.clone(),
+        settlement.chain(),
+        door_config,
+        Arc::new(SystemClock),
+    );
+    let gateway = Gateway::new(config, door)
+        .map_err(|cause| ServeError::System { what: "read the system's root certificates", cause })?;
+
+    let (stop, stopped) = watch::channel(false);
+    let admin = Admin { engine: engine.clone(), probe: settlement.probe(), metrics };
+    let admin = admin.serve(admin_listener, stopped.clone());
+    let gateway = tokio::spawn(gateway::run(listener, Arc::new(gateway), bounds(config), stopped));
+    announce(address, admin_address);
+    tracing::info!(listen = %address, admin = %admin_address, upstream = %config.upstream.url, "serving");
+    Ok(Started { settlement, gateway, admin, stop })
+}
+
+fn bounds(config: &Config) -> Bounds {
+    Bounds {
+        connections_max: config.limits.connections_max,
+        head_bytes_max: config.limits.request_head_bytes_max,
+        head_timeout: config.limits.request_head_timeout,
+        drain: config.server.drain,
+    }
+}
+
+async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|cause| ServeError::Listen { key, address, cause })
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+    listener.local_addr().map_err(|cause| ServeError::System { what: "read the address", cause })
+}
+
+/// Tells who started us where we listen: the ports may have been 0.
+fn announce(listen: SocketAddr, admin_listen: SocketAddr) {
+    let line = serde_json::json!({ "listen": listen, "adminListen": admin_listen });
+    let mut stdout = io::stdout().lock();
+    // Nobody has to listen.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// Ready when the engine acknowledges nothing any more.
+async fn poisoned(engine: &Engine) -> EngineError {
+    /// How often the engine is asked. Requests fail at once; this only ends the process.
+    const LOOK_EVERY: std::time::Duration = std::time::Duration::from_millis(250);
+    loop {
+        match engine.health() {
+            Health::Poisoned { cause } => return EngineError::Poisoned { cause },
+            Health::Stopped => return EngineError::Stopped,
+            Health::Running | Health::Stopping => tokio::time::sleep(LOOK_EVERY).await,
+        }
+    }
+}
