@@ -84,7 +84,9 @@ impl Inner {
             shared.send_close(channel, identity, claim).await
         });
         let (snapshot, tx_hash) = closing.await.unwrap_or_else(|_| Err(problem::lost_task()))?;
-        let balance = Balance::of(channel, &snapshot);
+        // A client may close with less than it ever signed (a failed request was free). The receipt names
+        // the voucher that it closed with, as mppx's does and its client demands.
+        let balance = Balance { accepted: amount, ..Balance::of(channel, &snapshot) };
         let id = &checked.credential.challenge.id;
         Ok(managed(&self.receipt(id, balance, None, Some(tx_hash))))
     }

@@ -107,6 +107,16 @@ async fn a_close_captures_what_was_spent_and_never_more() {
 }
 
 #[tokio::test]
+async fn the_receipt_of_a_close_names_the_voucher_that_closed() {
+    let (world, client, challenge) = opened(ProtocolVersion::V2, 10_000).await;
+    assert_eq!(world.get(&client.voucher(&challenge, 300)).await.status, 200);
+    // A request failed and was free, so the client closes with less than it once signed.
+    let seen = world.answer(Method::POST, empty(authorization(&client.close(&challenge, 200)))).await;
+    assert_eq!((seen.status, seen.receipt().accepted), (204, Amount::new(200)));
+    assert_eq!(world.snapshot(client.channel).await.accepted, Amount::new(300));
+}
+
+#[tokio::test]
 async fn a_v1_close_pays_exactly_what_was_spent() {
     let (world, client, challenge) = opened(ProtocolVersion::V1, 10_000).await;
     assert_eq!(world.get(&client.voucher(&challenge, 250)).await.status, 200);
