@@ -121,13 +121,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 80, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_engine_answers_as_the_rules_do(asks in prop::collection::vec((0..PAYERS, ask()), 1..150)) {
+    fn the_engine_answers_as_the_rules_do(asks in prop::collection::vec((0..PAYERS, ask()), 1..250)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(one_by_one(&asks));
     }
 
     #[test]
-    fn batches_do_not_show(asks in prop::collection::vec((0..PAYERS, ask()), 1..150)) {
+    fn batches_do_not_show(asks in prop::collection::vec((0..PAYERS, ask()), 1..250)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(in_batches(&asks));
     }

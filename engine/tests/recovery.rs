@@ -70,7 +70,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
     #[test]
-    fn memory_holds_what_was_answered(asks in prop::collection::vec((0..PAYERS, ask()), 1..120)) {
+    fn memory_holds_what_was_answered(asks in prop::collection::vec((0..PAYERS, ask()), 1..250)) {
         let store = MemoryStore::new();
         let views = || vec![store.after_crash(false), store.after_crash(true)];
         runtime().block_on(check(|| MemoryLedger::open(&store), views, &asks));
@@ -82,7 +82,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
-    fn rocksdb_holds_what_was_answered(asks in prop::collection::vec((0..PAYERS, ask()), 1..120)) {
+    fn rocksdb_holds_what_was_answered(asks in prop::collection::vec((0..PAYERS, ask()), 1..250)) {
         let folder = tempfile::TempDir::new().unwrap();
         let views = || vec![farebox_engine::RocksLedger::open_read_only(folder.path()).unwrap()];
         let open = || farebox_engine::RocksLedger::open(folder.path()).unwrap();
