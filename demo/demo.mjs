@@ -18,6 +18,8 @@ const REQUESTS = 4
 const REQUEST_PRICE = 1_000n
 const TOKENS = 500
 const TOKEN_PRICE = 25n
+// About the speed of a fast model; slow enough to watch the books.
+const TOKEN_DELAY_MS = 10
 // Small on purpose: the stream has to top up the channel in the middle.
 const SUGGESTED_DEPOSIT = 10_000n
 
@@ -85,7 +87,7 @@ async function main() {
     await response.json()
     delivered.requests += 1
   }
-  for await (const _token of await session.sse(`${url}/v1/chat?tokens=${TOKENS}`)) delivered.tokens += 1
+  for await (const _token of await session.sse(`${url}/v1/chat?tokens=${TOKENS}&delay_ms=${TOKEN_DELAY_MS}`)) delivered.tokens += 1
   const open = await books()
   const receipt = await session.close()
   clearInterval(timer)
