@@ -17,7 +17,7 @@ Exit codes:
   0  done; for `verify`: every voucher is valid
   1  `verify`: a voucher is invalid; `serve`: the server failed while it ran
   2  bad arguments, or input that cannot be used
-  3  the configuration or a key file is refused
+  3  the configuration or a key file is refused, also because the chain is another than it says
   4  cannot start, or cannot reach what is needed: the chain, the ledger, an address
 
 Environment:

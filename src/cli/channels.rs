@@ -118,3 +118,63 @@ fn print_table(pages: Pages<'_>, output: &mut impl Write) -> Result<(), ListErro
     writeln!(output, "{count} channels; amounts in base units")?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use farebox_engine::core::channel::{ChainPosition, Identity, Terms};
+    use farebox_engine::core::units::{Address, Amount, B256, ChainId};
+    use farebox_engine::core::voucher::v2::Descriptor;
+    use farebox_engine::{Engine, SystemClock};
+    use serde_json::Value;
+
+    use super::*;
+
+    fn identity(salt: u8) -> Identity {
+        let terms = Descriptor {
+            payer: Address::repeat_byte(1),
+            payee: Address::repeat_byte(2),
+            operator: Address::ZERO,
+            token: Address::repeat_byte(3),
+            salt: B256::repeat_byte(salt),
+            authorized_signer: Address::ZERO,
+            expiring_nonce_hash: B256::repeat_byte(4),
+        };
+        Identity { chain_id: ChainId(7), escrow: Address::repeat_byte(5), terms: Terms::V2(terms) }
+    }
+
+    fn printed(path: &Path, as_json: bool) -> String {
+        let mut output = Vec::new();
+        list(&Ledger::RocksDb(path.into()), as_json, &mut output).unwrap();
+        String::from_utf8(output).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_list_is_what_the_engine_holds_while_it_runs_and_after() {
+        let folder = tempfile::tempdir().unwrap();
+        let ledger = RocksLedger::open(folder.path()).unwrap();
+        let engine = Engine::start(farebox_engine::Config::default(), ledger, SystemClock).unwrap();
+        for salt in 1..=3 {
+            let deposit = Amount::new(1_000 + u128::from(salt));
+            let opened = engine.open(identity(salt), deposit, Amount::ZERO, ChainPosition::default());
+            opened.await.unwrap().accepted().unwrap();
+        }
+        let held: Vec<ChannelView> = engine.channels().await.unwrap().iter().map(ChannelView::from).collect();
+        let held = serde_json::to_value(held).unwrap();
+        assert_eq!(held.as_array().map(Vec::len), Some(3));
+
+        let beside: Value = serde_json::from_str(&printed(folder.path(), true)).unwrap();
+        assert_eq!(beside["channels"], held);
+        engine.shutdown().await.unwrap();
+        let after: Value = serde_json::from_str(&printed(folder.path(), true)).unwrap();
+        assert_eq!(after["channels"], held);
+        let table = printed(folder.path(), false);
+        assert!(table.contains("1003") && table.ends_with("3 channels; amounts in base units\n"), "{table}");
+        assert_eq!(table.lines().count(), 5);
+    }
+
+    #[test]
+    fn books_in_memory_cannot_be_listed() {
+        let error = list(&Ledger::Memory, true, io::sink()).unwrap_err().to_string();
+        assert!(error.starts_with("ledger.kind: found \"memory\", expected \"rocksdb\""), "{error}");
+    }
+}

@@ -189,8 +189,10 @@ pub fn read_path(raw: &str) -> Option<String> {
     let path = String::from_utf8(decoded).ok()?;
     let inner = path.strip_prefix('/')?;
     let inner = inner.strip_suffix('/').unwrap_or(inner);
+    // Some servers cut parameters off before they look at dots: `..;x` is `..` to them.
+    let name = |segment: &str| segment.split(';').next().unwrap_or_default().to_owned();
     let clear = inner.is_empty() && path.len() <= 1
-        || inner.split('/').all(|segment| !matches!(segment, "" | "." | ".."));
+        || inner.split('/').all(|segment| !matches!(name(segment).as_str(), "" | "." | ".."));
     clear.then_some(path)
 }
 

@@ -92,6 +92,19 @@ async fn an_upstream_that_is_away_costs_nothing() {
 }
 
 #[tokio::test]
+async fn an_upstream_without_the_tls_that_is_configured_costs_nothing() {
+    let upstream = upstream::Upstream::start().await;
+    let world = World::start(&upstream.url.replace("http:", "https:"), BOUNDS, |_| {}).await;
+    let payer = world.payer().await;
+    let challenge = world.challenge("/v1/x").await;
+    let seen = world.get("/v1/x", Some(&payer.voucher(&challenge, 100))).await;
+    assert_eq!((seen.status, upstream.count()), (502, 0), "{seen:?}");
+    let snapshot = world.snapshot(&payer).await;
+    assert_eq!((snapshot.spent, snapshot.reserved), (Amount::ZERO, Amount::ZERO));
+    assert_eq!(world.stop().await, 0);
+}
+
+#[tokio::test]
 async fn only_a_success_is_charged_and_everything_else_is_passed_on() {
     let (_upstream, world) = world().await;
     let payer = world.payer().await;
