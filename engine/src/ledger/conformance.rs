@@ -60,6 +60,7 @@ macro_rules! conformance {
             a_tombstone_survives,
             pages_walk_through_all_channels,
             a_view_reads_beside_a_writer,
+            reading_is_whole_while_images_are_stored,
         );
     };
 }
@@ -422,4 +423,27 @@ pub(super) fn a_view_reads_beside_a_writer<D: Disk>() {
     author.write(None, &[(channel, 4, accepted(99))]);
     assert_eq!(recover(&disk.view()).unwrap().changed[&channel].state.accepted, Amount::new(99));
     assert_eq!(ledger.standing().unwrap().epoch, 1);
+}
+
+pub(super) fn reading_is_whole_while_images_are_stored<D: Disk>() {
+    let disk = D::new();
+    let ledger = disk.open().unwrap();
+    let images: Vec<_> = (0..=u8::MAX).map(|number| image(number, &[])).collect();
+    std::thread::scope(|scope| {
+        let storing = scope.spawn(|| {
+            for image in &images {
+                ledger.store_images(std::slice::from_ref(image)).unwrap();
+            }
+        });
+        let mut found = 0;
+        while !storing.is_finished() {
+            let page = ledger.channels(None, 1_000).unwrap();
+            assert!(page.len() >= found);
+            found = page.len();
+            for image in images.iter().skip(found.saturating_sub(1)).take(4) {
+                assert!(ledger.load(image.channel).unwrap().is_none_or(|stored| stored == *image));
+            }
+        }
+    });
+    assert_eq!(ledger.channels(None, 1_000).unwrap().len(), images.len());
 }

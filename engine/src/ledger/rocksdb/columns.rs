@@ -5,7 +5,7 @@ use std::sync::Arc;
 use farebox_core::channel::{Identity, State};
 use farebox_core::journal::{Head, decode_identity, decode_state};
 use farebox_core::units::{B256, ChannelId};
-use rocksdb::{ColumnFamily, DB, Direction, IteratorMode};
+use rocksdb::{ColumnFamily, DB, Direction, IteratorMode, Snapshot};
 
 use super::failure::failed;
 use super::meta::{MARK, decode_mark, decode_u64};
@@ -74,23 +74,24 @@ impl Columns {
             let column = self.column(name)?;
             self.db.get_pinned_cf(column, channel.0).map_err(|error| failed("read a channel", error))
         };
-        let (state, identity) = (get(BALANCES)?, get(CHANNELS)?);
-        match (state, identity) {
-            (None, None) => Ok(None),
-            (Some(state), Some(identity)) => stored(channel, &state, &identity).map(Some),
-            (Some(_), None) => Err(damaged(channel, "its books are stored, its terms are not")),
-            (None, Some(_)) => Err(damaged(channel, "its terms are stored, its books are not")),
+        // Books first: both are stored in one write, which may happen just now.
+        let Some(state) = get(BALANCES)? else { return Ok(None) };
+        match get(CHANNELS)? {
+            Some(identity) => stored(channel, &state, &identity).map(Some),
+            None => Err(damaged(channel, "its books are stored, its terms are not")),
         }
     }
 
-    /// Walks both families side by side: one write stores both, so their keys are the same.
+    /// Walks both families side by side, as of one moment: one write stores both, so their keys are the
+    /// same.
     pub(super) fn channels(
         &self,
         after: Option<ChannelId>,
         max: usize,
     ) -> Result<Vec<StoredChannel>, LedgerError> {
-        let states = self.entries_after(BALANCES, after)?;
-        let mut identities = self.entries_after(CHANNELS, after)?;
+        let moment = self.db.snapshot();
+        let states = entries_after(&moment, self.column(BALANCES)?, after);
+        let mut identities = entries_after(&moment, self.column(CHANNELS)?, after);
         let mut page = Vec::new();
         for state in states.take(max) {
             let (key, state) = state.map_err(|error| failed("read channels", error))?;
@@ -102,21 +103,21 @@ impl Columns {
         }
         Ok(page)
     }
+}
 
-    fn entries_after(
-        &self,
-        name: &'static str,
-        after: Option<ChannelId>,
-    ) -> Result<impl Iterator<Item = Result<Entry, rocksdb::Error>>, LedgerError> {
-        let column = self.column(name)?;
-        let after = after.map(|channel| channel.0);
-        let from = after.unwrap_or_default();
-        let entries = self.db.iterator_cf(column, IteratorMode::From(from.as_slice(), Direction::Forward));
-        Ok(entries.skip_while(move |entry| match (entry, &after) {
-            (Ok((key, _)), Some(after)) => **key == **after,
-            _ => false,
-        }))
-    }
+/// The entries of a family behind a channel, as of a moment.
+fn entries_after<'a>(
+    moment: &'a Snapshot<'_>,
+    column: &ColumnFamily,
+    after: Option<ChannelId>,
+) -> impl Iterator<Item = Result<Entry, rocksdb::Error>> + use<'a> {
+    let after = after.map(|channel| channel.0);
+    let from = after.unwrap_or_default();
+    let entries = moment.iterator_cf(column, IteratorMode::From(from.as_slice(), Direction::Forward));
+    entries.skip_while(move |entry| match (entry, &after) {
+        (Ok((key, _)), Some(after)) => **key == **after,
+        _ => false,
+    })
 }
 
 fn frame_number(key: &[u8]) -> Result<u64, LedgerError> {
