@@ -1,18 +1,42 @@
 //! Keccak-256, as Ethereum hashes: the original padding, not that of SHA-3.
 //!
-//! Callers are the digests, channel ids and addresses of this workspace. The function is a door: lanes
-//! that hash eight digests at once can come behind it.
+//! Callers are the digests, channel ids and addresses of this workspace. [`keccak256`] hashes one message of any length;
+//! [`keccak256_many`] hashes many short messages of one length, eight at a time where the machine can.
 
+use crate::backend::Backend;
+#[cfg(target_arch = "x86_64")]
+use crate::backend::Lanes;
+use alloc::vec::Vec;
 use sha3::Digest;
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+
+/// Bytes that one permutation takes in.
+const BLOCK_BYTES: usize = 136;
 
 /// The Keccak-256 hash of `bytes`.
 pub fn keccak256(bytes: &[u8]) -> [u8; 32] {
     sha3::Keccak256::digest(bytes).into()
 }
 
+/// The Keccak-256 hashes of messages of `N` bytes, at most 135: what fits one block with its padding. `hashes` is
+/// emptied first and then holds one hash a message, in order.
+pub fn keccak256_many<const N: usize>(backend: Backend, messages: &[[u8; N]], hashes: &mut Vec<[u8; 32]>) {
+    const { assert!(N < BLOCK_BYTES, "a message and its padding fit one block") };
+    hashes.clear();
+    match backend {
+        Backend::Portable(_) => hashes.extend(messages.iter().map(|message| keccak256(message))),
+        #[cfg(target_arch = "x86_64")]
+        Backend::Avx512(lanes) => lanes.run(avx512::HashMany { messages, hashes }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
 
     /// The hash of nothing, known from every empty account's code hash.
     const EMPTY: [u8; 32] = [
@@ -33,5 +57,37 @@ mod tests {
         for (i, one) in hashes.iter().enumerate() {
             assert!(hashes[i + 1..].iter().all(|other| other != one));
         }
+    }
+
+    /// All counts around the lanes, all bits at random.
+    fn many_equal_one_by_one<const N: usize>() {
+        let mut rng = StdRng::seed_from_u64(10 + N as u64);
+        let mut hashes = alloc::vec![[0; 32]; 3];
+        for backend in [Backend::detect(), Backend::from_name("portable").unwrap()] {
+            for count in 0..35 {
+                let messages: Vec<[u8; N]> =
+                    (0..count).map(|_| core::array::from_fn(|_| rng.random())).collect();
+                keccak256_many(backend, &messages, &mut hashes);
+                assert_eq!(hashes.len(), count);
+                for (message, hash) in messages.iter().zip(&hashes) {
+                    assert_eq!(*hash, keccak256(message), "{N} bytes, {} backend", backend.name());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn many_at_once_are_hashed_like_each_alone() {
+        many_equal_one_by_one::<0>();
+        many_equal_one_by_one::<1>();
+        many_equal_one_by_one::<7>();
+        many_equal_one_by_one::<8>();
+        many_equal_one_by_one::<64>();
+        many_equal_one_by_one::<66>();
+        many_equal_one_by_one::<96>();
+        many_equal_one_by_one::<127>();
+        many_equal_one_by_one::<128>();
+        many_equal_one_by_one::<134>();
+        many_equal_one_by_one::<135>();
     }
 }

@@ -6,8 +6,9 @@
 //! difference between the two types:
 //!
 //! * [`Factor`]: the digits of the number are the low 52 bits of each limb; the rest of limbs 0 to 3 is
-//!   rubbish. Limb 4 is exact.
-//! * [`Fe`]: limbs 0 to 3 are below `2^52`: no rubbish, so limbs can be subtracted.
+//!   rubbish, a carry that limb 4 and its like below already contain. Limb 4 is exact.
+//! * [`Fe`]: the number is the plain sum of its limbs: no rubbish, so limbs can be subtracted. Limbs 0 to 3 are below
+//!   `2^52` in magnitude, and may be negative: a point is negated without a carry.
 //!
 //! Reduction: `2^260 = 16 * (2^32 + 977)` folds the upper five limbs of a product onto the lower five, and
 //! `2^256 = 2^32 + 977` folds what then lies above bit 256. A product costs 62 multiply-adds, a square 42;
@@ -135,22 +136,26 @@ impl Avx512 {
 
     /// Adds the ten columns of `a^2` to `low` and zeros: the mixed products once, doubled, then the squares.
     #[inline(always)]
-    fn square_columns(self, low: [Lane8; 5], a: &[Lane8; 5]) -> [Lane8; 10] {
-        let mut mixed = [self.zero(); 10];
+    fn square_columns(self, low: Option<[Lane8; 5]>, a: &[Lane8; 5]) -> [Lane8; 10] {
+        let mut acc = [self.zero(); 10];
         for i in 0..5 {
             for j in i + 1..5 {
-                mixed[i + j] = self.madd_lo(mixed[i + j], a[i], a[j]);
-                mixed[i + j + 1] = self.madd_hi(mixed[i + j + 1], a[i], a[j]);
+                acc[i + j] = self.madd_lo(acc[i + j], a[i], a[j]);
+                acc[i + j + 1] = self.madd_hi(acc[i + j + 1], a[i], a[j]);
             }
         }
-        let mut acc: [Lane8; 10] = [self.zero(); 10];
-        acc[..5].copy_from_slice(&low);
+        for column in &mut acc[1..9] {
+            *column = self.add(*column, *column);
+        }
+        if let Some(low) = low {
+            acc[0] = low[0];
+            for i in 1..5 {
+                acc[i] = self.add(acc[i], low[i]);
+            }
+        }
         for i in 0..5 {
             acc[2 * i] = self.madd_lo(acc[2 * i], a[i], a[i]);
             acc[2 * i + 1] = self.madd_hi(acc[2 * i + 1], a[i], a[i]);
-        }
-        for k in 1..9 {
-            acc[k] = self.add(acc[k], self.add(mixed[k], mixed[k]));
         }
         acc
     }
@@ -214,7 +219,7 @@ impl Avx512 {
     fn canonical(self, a: &Fe) -> [Lane8; 5] {
         let fold_256 = self.all(FOLD_256);
         let top_mask = self.all(TOP_MASK);
-        let mut r = a.0;
+        let mut r = self.tidy(self.carry(a.0));
         // Fold what lies above 2^256, at most 2; then the number is below 2^256 + 2^35 and below 2p.
         let over = self.shift_right::<TOP_BITS>(r[4]);
         r[4] = self.and(r[4], top_mask);
@@ -267,16 +272,14 @@ impl Avx512 {
     }
 }
 
-/// Under `verify`: limbs 0 to 3 in order, the number of magnitude `m` or less.
+/// Under `verify`: limbs 0 to 3 in order, the number not negative and of magnitude `m` or less.
 #[inline(always)]
 fn check_fe(a: Fe, m: u64) -> Fe {
     if cfg!(feature = "verify") {
         check_top(&a.0, m);
         for limb in &a.0[..4] {
-            assert!(
-                words_of(*limb).iter().all(|limb| *limb <= LIMB_MASK),
-                "an element has rubbish: {limb:x?}"
-            );
+            let in_order = |limb: &u64| (*limb as i64).unsigned_abs() <= LIMB_MASK;
+            assert!(words_of(*limb).iter().all(in_order), "an element out of order: {limb:x?}");
         }
     }
     a
@@ -329,7 +332,7 @@ impl Field for Avx512 {
         let x = self.to_limbs([t[0], t[1], t[2], t[3]]);
         let y = self.to_limbs([t[4], t[5], t[6], t[7]]);
         // p - y: no point of the curve has y = 0, and y < p, so 0 < p - y < p.
-        let opposite = self.tidy(self.carry(self.sub_limbs(self.all_limbs(&P_LIMBS), y)));
+        let opposite = self.sub_limbs(self.all_limbs(&P_LIMBS), y);
         let y = self.blend_limbs(negate, opposite, y);
         (check_fe(Fe(x), 1), check_fe(Fe(y), 1))
     }
@@ -347,7 +350,7 @@ impl Field for Avx512 {
 
     #[inline(always)]
     fn factor(self, a: Fe) -> Factor {
-        Factor(a.0)
+        check_factor(Factor(self.carry(check_fe(a, 2).0)), 2)
     }
 
     #[inline(always)]
@@ -364,7 +367,7 @@ impl Field for Avx512 {
     #[inline(always)]
     fn square(self, a: Factor) -> Factor {
         let a = check_factor(a, FACTOR_MAX);
-        check_factor(Factor(self.fold(self.square_columns([self.zero(); 5], &a.0), 0)), 1)
+        check_factor(Factor(self.fold(self.square_columns(None, &a.0), 0)), 1)
     }
 
     /// `a + 3p - b` is not negative, because `b` of magnitude 2 is below `3p`.
@@ -389,7 +392,7 @@ impl Field for Avx512 {
     fn square_sub2(self, a: Factor, b: Fe, c: Fe) -> Fe {
         let (a, b, c) = (check_factor(a, FACTOR_MAX), check_fe(b, 2), check_fe(c, 2));
         let both = self.add_limbs(b.0, c.0);
-        let acc = self.square_columns(self.bias_minus(7, &both), &a.0);
+        let acc = self.square_columns(Some(self.bias_minus(7, &both)), &a.0);
         check_fe(Fe(self.tidy(self.fold(acc, TOP_ONE))), 2)
     }
 
@@ -409,11 +412,12 @@ impl Field for Avx512 {
 pub(super) mod tests {
     use super::*;
     use crate::backend::avx512::from_words;
-    use num_bigint::BigUint;
+    use num_bigint::{BigInt, BigUint};
     use rand::RngExt;
     use rand::rngs::StdRng;
 
-    /// Any limbs of magnitude up to `m`, often the extreme ones; limbs 0 to 3 with rubbish above bit 52 if asked.
+    /// Any limbs of magnitude up to `m`, often the extreme ones; limbs 0 to 3 with rubbish above bit 52 (for a
+    /// factor), or with any sign (for an element).
     pub(crate) fn loose(rng: &mut StdRng, m: u64, rubbish: bool) -> [u64; 5] {
         let top_max = m * (TOP_ONE + (1 << 16));
         let mut limbs: [u64; 5] = match rng.random_range(0..4) {
@@ -430,22 +434,37 @@ pub(super) mod tests {
             _ => rng.random(),
         };
         limbs[4] = if limbs[4] > top_max { limbs[4] % (top_max + 1) } else { limbs[4] };
+        // With a top limb of at least 1, no signs make the number negative.
+        let signs = !rubbish && limbs[4] > 0 && rng.random();
         for limb in &mut limbs[..4] {
             *limb &= LIMB_MASK;
             if rubbish {
                 *limb |= rng.random::<u64>() << LIMB_BITS;
+            } else if signs && rng.random() {
+                *limb = limb.wrapping_neg();
             }
         }
         limbs
     }
 
+    /// What the limbs of an element stand for.
     pub(crate) fn value(limbs: &[u64; 5]) -> BigUint {
-        let top = BigUint::from(limbs[4]) << (4 * LIMB_BITS);
-        (0..4).fold(top, |acc, i| acc + (BigUint::from(limbs[i] & LIMB_MASK) << (i as u32 * LIMB_BITS)))
+        let signed = |i: usize| BigInt::from(limbs[i] as i64) << (i as u32 * LIMB_BITS);
+        (0..5).map(signed).sum::<BigInt>().try_into().expect("an element is not negative")
     }
 
-    /// The element (or, by `factor`, the factor) with these limbs.
+    /// What the limbs of a factor stand for.
+    pub(crate) fn digits(limbs: &[u64; 5]) -> BigUint {
+        value(&core::array::from_fn(|i| limbs[i] & LIMB_MASK))
+    }
+
+    /// The element with these limbs.
     pub(crate) fn fe(lanes: &[[u64; 5]]) -> Fe {
         Fe(core::array::from_fn(|i| from_words(core::array::from_fn(|lane| lanes[lane][i]))))
+    }
+
+    /// The factor with these limbs.
+    pub(crate) fn factor(lanes: &[[u64; 5]]) -> Factor {
+        Factor(fe(lanes).0)
     }
 }

@@ -69,7 +69,7 @@ impl Loose for crate::backend::Avx512 {
 
     fn any_factor(self, rng: &mut StdRng) -> (Self::Factor, Vec<BigUint>) {
         let lanes: Vec<_> = (0..8).map(|_| avx512::tests::loose(rng, 15, true)).collect();
-        (self.factor(avx512::tests::fe(&lanes)), lanes.iter().map(avx512::tests::value).collect())
+        (avx512::tests::factor(&lanes), lanes.iter().map(avx512::tests::digits).collect())
     }
 }
 
