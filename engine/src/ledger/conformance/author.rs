@@ -10,9 +10,9 @@ use farebox_core::voucher::{Signature, v1, v2};
 use crate::ledger::{Ledger, StoredChannel, recover};
 
 /// A channel to write about.
-pub(in crate::ledger) fn identity(number: u8) -> Identity {
+pub(in crate::ledger) fn identity(number: u16) -> Identity {
     let address = |byte| Address::repeat_byte(byte);
-    let salt = B256::with_last_byte(number);
+    let salt = B256::left_padding_from(&number.to_be_bytes());
     let terms = if number.is_multiple_of(2) {
         Terms::V1(v1::Terms {
             payer: address(1),
@@ -35,7 +35,7 @@ pub(in crate::ledger) fn identity(number: u8) -> Identity {
     Identity { chain_id: ChainId(42_431), escrow: address(5), terms }
 }
 
-pub(super) fn opened(number: u8) -> Event {
+pub(super) fn opened(number: u16) -> Event {
     Event::Opened {
         identity: Box::new(identity(number)),
         deposit: Amount::new(1_000),
@@ -82,7 +82,7 @@ impl<'a, L: Ledger> Author<'a, L> {
     }
 
     /// Opens channel `number`, then accepts 10, 20, … in a frame each.
-    pub(super) fn channel(&mut self, number: u8, vouchers: u64) -> ChannelId {
+    pub(super) fn channel(&mut self, number: u16, vouchers: u64) -> ChannelId {
         let channel = identity(number).channel_id();
         self.write(None, &[(channel, 1, opened(number))]);
         for voucher in 1..=vouchers {
@@ -94,11 +94,11 @@ impl<'a, L: Ledger> Author<'a, L> {
 
 /// Opens channel `number` and accepts vouchers, a frame each.
 #[cfg(feature = "rocksdb")]
-pub(in crate::ledger) fn write_channel(ledger: &impl Ledger, number: u8, vouchers: u64) {
+pub(in crate::ledger) fn write_channel(ledger: &impl Ledger, number: u16, vouchers: u64) {
     Author::on(ledger).channel(number, vouchers);
 }
 
-pub(super) fn state(number: u8, events: &[Event]) -> State {
+pub(super) fn state(number: u16, events: &[Event]) -> State {
     let mut state = State::from_opened(&opened(number)).unwrap();
     for event in events {
         state.evolve(event);
@@ -106,7 +106,7 @@ pub(super) fn state(number: u8, events: &[Event]) -> State {
     state
 }
 
-pub(super) fn image(number: u8, events: &[Event]) -> StoredChannel {
+pub(super) fn image(number: u16, events: &[Event]) -> StoredChannel {
     let identity = identity(number);
     StoredChannel {
         channel: identity.channel_id(),
