@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client::Client;
+use crate::client::{ChannelOnChain, Client};
 use crate::closer::Closer;
 use crate::config::Config;
 
@@ -235,6 +235,10 @@ impl Tools {
         let doubt = match found.snapshot.phase {
             Phase::Closed(_) => return Ok(Outcome::Done),
             Phase::Open if close_requested_at.is_none() => return Ok(Outcome::Done),
+            // The watcher is about to tell the books, and then nothing is left to do.
+            Phase::Open if self.is_taken_back(&found).await => {
+                return Ok(Outcome::Again { doubt: Doubt::None, close_requested_at });
+            }
             Phase::Open => Doubt::None,
             Phase::Closing { .. } if self.closer.is_running(channel) => {
                 return Ok(Outcome::Again { doubt: Doubt::Some, close_requested_at });
@@ -266,6 +270,15 @@ impl Tools {
                 self.abort(channel, doubt, close_requested_at).await
             }
         }
+    }
+
+    /// Whether the chain knows of no close request any more: the books may lag behind it, most of all after a
+    /// restart, and a claim that began would end a channel that goes on (rule 7). No answer is not a "no";
+    /// then the close goes its way.
+    async fn is_taken_back(&self, channel: &Channel) -> bool {
+        let Channel { id, identity, .. } = channel;
+        let read = self.client.channel(identity.protocol(), identity.escrow, *id, 0).await;
+        matches!(read, Ok((ChannelOnChain::Open { close_requested_at: None, .. }, _)))
     }
 
     /// A try surely failed. Unless an earlier one may still happen, the books are told, so that a payer who
