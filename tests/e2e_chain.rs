@@ -1,5 +1,7 @@
 //! What only the chain can do to a channel, and what the server makes of it.
 
+use std::time::Duration;
+
 use alloy_primitives::{Address, Bytes, hex};
 use farebox_contracts::v1::ITempoStreamChannel;
 use farebox_contracts::v2::ITIP20ChannelReserve;
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 
 mod support;
 
+use support::gate::Closes;
 use support::hand::{Hand, Opened, PATH};
 use support::{
     Options, Protocol, REQUEST_PRICE, SUGGESTED_DEPOSIT, TOKEN_PRICE, World, amount, assert_closed, good,
@@ -19,6 +22,8 @@ use support::{
 const GRACE_PERIOD_S: u64 = 900;
 /// How much of it the server may use up when nothing is wrong.
 const ANSWER_S_MAX: u64 = 60;
+/// Longer than the server's first pauses between two looks at the chain and between two tries to close.
+const QUIET: Duration = Duration::from_millis(1_500);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_close_request_is_answered_with_exactly_what_was_spent() {
@@ -57,6 +62,59 @@ async fn a_close_request_while_the_server_is_down_is_answered_at_the_start() {
     world.start_server();
     assert_closed(&wait_closed(&world, &opened).await, REQUEST_PRICE);
     world.balances().await.assert_paid(&before, REQUEST_PRICE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_request_that_was_made_and_taken_back_while_the_server_was_down_closes_nothing() {
+    let mut world = World::start().await;
+    let payer = Hand::new(&world, &world.payer);
+    let opened = payer.open(&world, Protocol::V2).await;
+    world.stop_server().await;
+    request_close_v2(&world, &opened).await;
+    take_back_and_go_on(world, payer, opened).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_request_that_the_books_know_and_that_was_taken_back_closes_nothing() {
+    let mut world = World::start().await;
+    let payer = Hand::new(&world, &world.payer);
+    let opened = payer.open(&world, Protocol::V2).await;
+    world.gate.set(Closes::Refused);
+    request_close_v2(&world, &opened).await;
+    until("the server tried to close", || async { (world.gate.spoiled() > 0).then_some(()) }).await;
+    world.stop_server().await;
+    world.gate.set(Closes::Pass);
+    take_back_and_go_on(world, payer, opened).await;
+}
+
+/// The payer takes the request back while the server is down; then service goes on, and no close was sent.
+async fn take_back_and_go_on(mut world: World, payer: Hand, opened: Opened) {
+    // A top-up of nothing takes the request back, too.
+    let call = ITIP20ChannelReserve::topUpCall {
+        descriptor: opened.descriptor(),
+        additionalDeposit: Default::default(),
+    };
+    world.chain.send(world.payer.address, world.chain.info().escrow_v2, call).await;
+    assert_eq!(world.chain.state_v2(opened.channel).await.closeRequestedAt, 0);
+    let sent = world.gate.calls("eth_sendRawTransaction");
+
+    world.start_server();
+    let payer = payer.at(&world, PATH);
+    let paid = until("service goes on", || async {
+        // Nothing of a request that is refused is booked, so the voucher stays the same.
+        let answer = payer.pay(&opened, 2 * REQUEST_PRICE).await;
+        (answer.status != StatusCode::GONE).then_some(answer)
+    })
+    .await;
+    assert_eq!(paid.status, StatusCode::OK, "{paid:?}");
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(world.gate.calls("eth_sendRawTransaction"), sent, "no close was sent");
+    let books = world.channel(opened.channel).await.expect("in the books");
+    assert_eq!(books["phase"], "open", "{books}");
+    assert!(books["closeRequestedAt"].is_null(), "{books}");
+    let closed = payer.close(&opened, 2 * REQUEST_PRICE).await;
+    assert_eq!(closed.status, StatusCode::NO_CONTENT, "{closed:?}");
+    assert_closed(&world.channel(opened.channel).await.expect("in the books"), 2 * REQUEST_PRICE);
 }
 
 #[tokio::test(flavor = "multi_thread")]
