@@ -48,6 +48,32 @@ pub(crate) fn wide(a: &Words, b: &Words) -> [u64; 8] {
     product
 }
 
+/// The whole square: the mixed products once, doubled, and the squares of the words.
+#[inline(always)]
+fn wide_square(a: &Words) -> [u64; 8] {
+    let (m1, carry) = mac(0, a[0], a[1], 0);
+    let (m2, carry) = mac(0, a[0], a[2], carry);
+    let (m3, m4) = mac(0, a[0], a[3], carry);
+    let (m3, carry) = mac(m3, a[1], a[2], 0);
+    let (m4, m5) = mac(m4, a[1], a[3], carry);
+    let (m5, m6) = mac(m5, a[2], a[3], 0);
+    let square = |word: u64| {
+        let square = u128::from(word) * u128::from(word);
+        (square as u64, (square >> 64) as u64)
+    };
+    let (s0, s1) = square(a[0]);
+    let (s2, s3) = square(a[1]);
+    let (s4, s5) = square(a[2]);
+    let (s6, s7) = square(a[3]);
+    let (r1, carry) = adc(m1 << 1, s1, 0);
+    let (r2, carry) = adc(m2 << 1 | m1 >> 63, s2, carry);
+    let (r3, carry) = adc(m3 << 1 | m2 >> 63, s3, carry);
+    let (r4, carry) = adc(m4 << 1 | m3 >> 63, s4, carry);
+    let (r5, carry) = adc(m5 << 1 | m4 >> 63, s5, carry);
+    let (r6, carry) = adc(m6 << 1 | m5 >> 63, s6, carry);
+    [s0, r1, r2, r3, r4, r5, r6, s7 + (m6 >> 63) + carry]
+}
+
 /// Adds `extra * 2^256`, reduced modulo `p`, to `a`. `extra` is below `2^34`.
 #[inline(always)]
 fn fold(a: [u64; 4], extra: u64) -> Words {
@@ -168,7 +194,7 @@ impl Field for Portable {
 
     #[inline(always)]
     fn square(self, a: Words) -> Words {
-        mul(&a, &a)
+        reduce(wide_square(&a))
     }
 
     #[inline(always)]
@@ -183,7 +209,7 @@ impl Field for Portable {
 
     #[inline(always)]
     fn square_sub2(self, a: Words, b: Words, c: Words) -> Words {
-        sub(&sub(&mul(&a, &a), &b), &c)
+        sub(&sub(&reduce(wide_square(&a)), &b), &c)
     }
 
     #[inline(always)]
