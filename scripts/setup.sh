@@ -17,9 +17,11 @@ have() { command -v "$1" >/dev/null 2>&1; }
 
 have_libclang() {
   [ -n "${LIBCLANG_PATH:-}" ] && return 0
+  # Not libclang-cpp: that is another library, and often there alone.
   ldconfig -p 2>/dev/null | grep -q 'libclang[-.0-9]*\.so' && return 0
-  compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null && return 0
-  compgen -G '/usr/lib*/libclang*.so*' >/dev/null
+  compgen -G '/usr/lib/llvm*/lib/libclang.so*' >/dev/null && return 0
+  compgen -G '/usr/lib/llvm*/lib/libclang-[0-9]*.so*' >/dev/null && return 0
+  compgen -G '/usr/lib*/libclang.so*' >/dev/null
 }
 
 have_cxx() { have c++ || have clang++ || have g++; }
