@@ -3,7 +3,7 @@
 #
 #   make demo    a real client pays through Farebox on a local chain
 #   make test    everything: formats, lints, Rust, contracts, end to end with real clients
-#   make bench   measured against peers in one run
+#   make bench   the verifier against libsecp256k1, in one run
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,11 +15,12 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop bench lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
+	@echo "make bench   measures the verifier against libsecp256k1"
 	@echo "make lint    formats, clippy, no_std, contract artifacts"
 	@echo "make fmt     formats the sources"
 
@@ -49,6 +50,9 @@ test-contracts: setup
 
 test-interop: build
 	node --test --test-concurrency=$(INTEROP_JOBS) tests/interop/*.test.mjs
+
+bench:
+	cargo bench --locked -p farebox-crypto --bench verify
 
 fmt:
 	cargo fmt --all
