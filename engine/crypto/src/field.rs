@@ -23,6 +23,7 @@
 //! | `mul`, `square` | factors of magnitude up to 15 | factor of magnitude 1 |
 //! | `sub` | elements of magnitude up to 2 | factor of magnitude up to 5 |
 //! | `mul_sub`, `square_sub2` | factors up to 15, elements up to 2 | element of magnitude 2 |
+//! | `three_halves` | factor of magnitude 1 | factor of magnitude 2 |
 //! | `settle` | factor of magnitude 1 | element of magnitude 1 |
 //! | `is_zero` | factor of magnitude 1 | a mask |
 //! | `store` | element of magnitude up to 2 | numbers below `p` |
@@ -44,6 +45,9 @@ pub const P: Words = [0xffff_fffe_ffff_fc2f, u64::MAX, u64::MAX, u64::MAX];
 
 /// `2^256 - p`: what a carry out of 256 bits is worth modulo `p`.
 pub const FOLD_256: u64 = 0x1_0000_03d1;
+
+/// Three halves modulo `p`.
+pub const THREE_HALVES: Words = [0xffff_ffff_7fff_fe19, u64::MAX, u64::MAX, 0x7fff_ffff_ffff_ffff];
 
 /// A point of the curve, neither infinity nor anything but affine coordinates: one cache line of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +122,9 @@ pub trait Field: Copy {
 
     /// `a^2 - b - c`.
     fn square_sub2(self, a: Self::Factor, b: Self::Fe, c: Self::Fe) -> Self::Fe;
+
+    /// `3/2 * a`: what doubling a point multiplies by.
+    fn three_halves(self, a: Self::Factor) -> Self::Factor;
 
     /// The lanes in which a product is zero modulo `p`.
     fn is_zero(self, a: Self::Factor) -> LaneMask;

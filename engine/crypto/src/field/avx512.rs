@@ -396,6 +396,28 @@ impl Field for Avx512 {
         check_fe(Fe(self.tidy(self.fold(acc, TOP_ONE))), 2)
     }
 
+    /// `a + a / 2`. An odd `a` gets `p` first: `(a + p) / 2` is `a / 2`, rounded down, and `(p + 1) / 2`. Below
+    /// `(3 * (2^256 + 2^224) + 2^256) / 2`.
+    #[inline(always)]
+    fn three_halves(self, a: Factor) -> Factor {
+        let a = self.tidy(check_factor(a, 1).0);
+        let odd = self.any_bit(a[0], self.all(1));
+        let mut r = a;
+        for i in 0..5 {
+            r[i] = self.add(a[i], self.shift_right::<1>(a[i]));
+        }
+        for i in 0..4 {
+            // The lowest bit of the limb above.
+            let half =
+                self.and(self.shift_left::<{ LIMB_BITS - 1 }>(a[i + 1]), self.all(1 << (LIMB_BITS - 1)));
+            r[i] = self.add(r[i], half);
+        }
+        // (p + 1) / 2 = 2^255 - (2^32 + 976) / 2.
+        r[0] = self.blend(odd, self.sub(r[0], self.all(FOLD_256 / 2)), r[0]);
+        r[4] = self.blend(odd, self.add(r[4], self.all(TOP_ONE / 2)), r[4]);
+        check_factor(Factor(self.carry(r)), 2)
+    }
+
     #[inline(always)]
     fn is_zero(self, a: Factor) -> LaneMask {
         self.zero_lanes(&check_factor(a, 1))

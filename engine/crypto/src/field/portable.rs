@@ -3,7 +3,7 @@
 //! Runs on every processor, and is the oracle for the other backends. Multiplication is schoolbook with
 //! 128-bit products; the upper half folds down with `2^256 = 2^32 + 977 (mod p)`.
 
-use super::{FOLD_256, Field, LaneMask, P, PackedPoint, Words};
+use super::{FOLD_256, Field, LaneMask, P, PackedPoint, THREE_HALVES, Words};
 use crate::modinv::{self, Modulus};
 
 /// The plain backend: nothing to detect, so anyone may make one.
@@ -210,6 +210,11 @@ impl Field for Portable {
     #[inline(always)]
     fn square_sub2(self, a: Words, b: Words, c: Words) -> Words {
         sub(&sub(&reduce(wide_square(&a)), &b), &c)
+    }
+
+    #[inline(always)]
+    fn three_halves(self, a: Words) -> Words {
+        mul(&a, &THREE_HALVES)
     }
 
     #[inline(always)]

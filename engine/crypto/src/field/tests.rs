@@ -46,6 +46,8 @@ trait Loose: Field {
     fn element(self, rng: &mut StdRng) -> (Self::Fe, Vec<BigUint>);
     /// A factor of magnitude up to 15.
     fn any_factor(self, rng: &mut StdRng) -> (Self::Factor, Vec<BigUint>);
+    /// A factor of magnitude 1.
+    fn any_product(self, rng: &mut StdRng) -> (Self::Factor, Vec<BigUint>);
 }
 
 impl Loose for Portable {
@@ -56,6 +58,10 @@ impl Loose for Portable {
     }
 
     fn any_factor(self, rng: &mut StdRng) -> (Words, Vec<BigUint>) {
+        self.element(rng)
+    }
+
+    fn any_product(self, rng: &mut StdRng) -> (Words, Vec<BigUint>) {
         self.element(rng)
     }
 }
@@ -69,6 +75,11 @@ impl Loose for crate::backend::Avx512 {
 
     fn any_factor(self, rng: &mut StdRng) -> (Self::Factor, Vec<BigUint>) {
         let lanes: Vec<_> = (0..8).map(|_| avx512::tests::loose(rng, 15, true)).collect();
+        (avx512::tests::factor(&lanes), lanes.iter().map(avx512::tests::digits).collect())
+    }
+
+    fn any_product(self, rng: &mut StdRng) -> (Self::Factor, Vec<BigUint>) {
+        let lanes: Vec<_> = (0..8).map(|_| avx512::tests::loose(rng, 1, true)).collect();
         (avx512::tests::factor(&lanes), lanes.iter().map(avx512::tests::digits).collect())
     }
 }
@@ -117,6 +128,9 @@ fn arithmetic<F: Loose>(field: F) {
         same(stored(field, field.square_sub2(f, a, b)), [&f_big, &a_big, &b_big], |[f, a, b]| {
             minus(minus(f * f, a), b)
         });
+        let (one, one_big) = field.any_product(&mut rng);
+        same(stored(field, field.settle(one)), [&one_big], |[one]| one.clone());
+        same(product(field, field.three_halves(one)), [&one_big], |[one]| one * big(&THREE_HALVES));
         // What came out as loose as can be goes in again.
         let again = field.sub(field.mul_sub(f, g, a), field.square_sub2(f, a, b));
         same(product(field, field.square(again)), [&f_big, &g_big, &a_big, &b_big], |[f, g, a, b]| {
