@@ -98,11 +98,10 @@ impl VoucherCase {
             "keychain wrapper (0x03) is refused for vouchers" => &["keychain_signature"],
             "p256, signed for a smaller amount" => &["invalid_signature"],
             "webAuthn, signed for a smaller amount" => &["webauthn_challenge_mismatch"],
-            "signed by another key" => &["wrong_signer"],
-            // Recovery from other data gives another key, or none.
-            "wrong parity" | "signed for another chain" | "signed for another escrow" => {
-                &["wrong_signer", "unrecoverable"]
-            }
+            "signed by another key"
+            | "wrong parity"
+            | "signed for another chain"
+            | "signed for another escrow" => &["wrong_signer"],
             why => panic!("unknown kind of vector: {why}"),
         }
     }

@@ -6,16 +6,19 @@
 //!
 //! # Two ways to the same outcome
 //!
-//! * [`recover`]: libsecp256k1, one job after the other, about 38 µs. For signers that are not known yet, and for whatever the
-//!   kernel does not accept: it alone says *who* signed instead.
-//! * [`crate::kernel`]: for signers with a table, about 1.3 µs a job in a batch. What it accepts is valid.
+//! * [`recover`]: libsecp256k1, one job after the other, about 38 µs. For signers that are not known yet, and for the few
+//!   cases that the kernel leaves to others.
+//! * [`crate::kernel`]: for signers with a table, about 1.3 µs a job in a batch, valid or not.
 //!
 //! | the job's signer | what happens |
 //! |---|---|
-//! | unknown | its first job of the batch is recovered; if valid, the key is learnt |
+//! | unknown | its jobs of the batch are recovered until one is valid, which shows the key |
 //! | known, fewer than three vouchers | recovered |
 //! | known, three vouchers or more | its table is built, with those of all other signers of the batch that have earned one |
-//! | has a table | the kernel; a mismatch, or a case the kernel leaves to others, is recovered |
+//! | has a table | the kernel; a case that the kernel leaves to others is recovered |
+//!
+//! An invalid signature of a signer with a table costs what a valid one costs: nobody is asked *who* made it instead. A caller
+//! that must know asks [`recover`].
 
 #[cfg(target_arch = "x86_64")]
 use crate::backend::Avx512;
@@ -49,13 +52,8 @@ pub struct Job {
 pub enum Outcome {
     /// The signer signed the digest.
     Valid,
-    /// Another key made this signature, or it was made over another digest.
-    WrongSigner {
-        /// The address that `ecrecover` returns.
-        recovered: [u8; 20],
-    },
-    /// No key can have made this signature: `ecrecover` returns nothing.
-    Unrecoverable,
+    /// `ecrecover` returns another address, or nothing. [`recover`] tells which.
+    Invalid,
 }
 
 /// Memory for signers' tables unless told otherwise: 6,000 signers, 1,900 if all are met often.
@@ -153,9 +151,11 @@ impl Verifier {
                 }
             }
             for (place, decision) in places.into_iter().zip(self.engine.decide(shape, &items)) {
-                if decision == Decision::Match {
-                    decided[place] = Some(Outcome::Valid);
-                }
+                decided[place] = match decision {
+                    Decision::Match => Some(Outcome::Valid),
+                    Decision::Mismatch => Some(Outcome::Invalid),
+                    Decision::Undecided => None,
+                };
             }
         }
         outcomes.extend(jobs.iter().zip(decided).map(|(job, decided)| decided.unwrap_or_else(|| ask(job).0)));
@@ -170,19 +170,21 @@ impl Verifier {
         }
     }
 
-    /// Recovers the first job of every signer that is not known, and learns its key if the job is valid.
+    /// Recovers the jobs of signers that are not known, each signer's until one is valid and shows its key.
     fn introduce(&self, jobs: &[Job], signers: &mut Met, decided: &mut [Option<Outcome>]) {
-        for signer in &mut signers.signers {
+        for ((job, decided), place) in jobs.iter().zip(decided).zip(&signers.of_job) {
+            let signer = &mut signers.signers[*place];
             if !matches!(signer.known, Known::Nothing) {
                 continue;
             }
-            let (outcome, key) = ask(&jobs[signer.first]);
-            decided[signer.first] = Some(outcome);
-            if let (Outcome::Valid, Some(key)) = (outcome, key) {
+            let (outcome, key) = ask(job);
+            *decided = Some(outcome);
+            signer.vouchers -= 1;
+            if let Some(key) = key {
                 let mut known = self.signers.lock();
+                // This voucher is counted by `learn`; those before it did not name its signer truly.
                 known.learn(signer.address, key);
-                // The first voucher is counted by `learn`.
-                signer.known = known.meet(&signer.address, signer.vouchers - 1);
+                signer.known = known.meet(&signer.address, signer.vouchers);
             }
         }
     }
@@ -217,19 +219,16 @@ impl Verifier {
 
 /// Asks libsecp256k1, and gives the key if the job is valid.
 fn ask(job: &Job) -> (Outcome, Option<PackedPoint>) {
-    let Some(key) = recover(&job.digest, &job.signature) else { return (Outcome::Unrecoverable, None) };
-    match key.address() {
-        recovered if recovered == job.signer => (Outcome::Valid, Some(PackedPoint::from(&key))),
-        recovered => (Outcome::WrongSigner { recovered }, None),
+    match recover(&job.digest, &job.signature) {
+        Some(key) if key.address() == job.signer => (Outcome::Valid, Some(PackedPoint::from(&key))),
+        _ => (Outcome::Invalid, None),
     }
 }
 
 /// A signer of a batch.
 struct MetSigner {
     address: Address,
-    /// The place of its first job.
-    first: usize,
-    /// How many jobs name it.
+    /// How many jobs name it, without those that were recovered before its key was known.
     vouchers: u64,
     known: Known,
 }
@@ -245,9 +244,9 @@ impl Met {
     fn of(jobs: &[Job]) -> Self {
         let mut places = HashMap::with_capacity(jobs.len());
         let mut met = Self { signers: Vec::new(), of_job: Vec::with_capacity(jobs.len()) };
-        for (first, job) in jobs.iter().enumerate() {
+        for job in jobs {
             let place = *places.entry(&job.signer).or_insert_with(|| {
-                let signer = MetSigner { address: job.signer, first, vouchers: 0, known: Known::Nothing };
+                let signer = MetSigner { address: job.signer, vouchers: 0, known: Known::Nothing };
                 met.signers.push(signer);
                 met.signers.len() - 1
             });

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use farebox_core::challenge::credential::Open;
 use farebox_core::channel::Advertised;
 use farebox_core::units::Address;
-use farebox_core::voucher::{AnyDomain, AnySignedVoucher, ProtocolVersion, VoucherError};
+use farebox_core::voucher::{AnyDomain, AnySignedVoucher, ProtocolVersion};
 use farebox_crypto::keccak256;
 
 use super::Route;
@@ -98,7 +98,7 @@ impl Inner {
             _ => {
                 let signer = match stated.filter(|signer| !signer.is_zero()) {
                     Some(signer) => self.verify(checked, voucher, signer).map(|()| signer)?,
-                    None => self.signer_of(checked, voucher)?,
+                    None => signer_of(checked, voucher)?,
                 };
                 Ok(ClaimedTerms::V1 { authorized_signer: Some(signer) })
             }
@@ -115,14 +115,12 @@ impl Inner {
         verified.map(|_| ()).map_err(|error| problem::voucher(&error, checked.channel))
     }
 
-    /// Who signed a v1 voucher: nobody has the address zero, so the answer is always that somebody else did.
-    fn signer_of(&self, checked: &Checked<'_>, voucher: &AnySignedVoucher) -> Result<Address, Refused> {
-        match domain(checked).verify_one(&self.verifier, voucher, Address::ZERO) {
-            Err(VoucherError::WrongSigner { found, .. }) => Ok(found),
-            Err(error) => Err(problem::voucher(&error, checked.channel)),
-            Ok(_) => Err(problem::voucher(&VoucherError::Unrecoverable, checked.channel)),
-        }
-    }
+}
+
+/// Who signed a v1 voucher.
+fn signer_of(checked: &Checked<'_>, voucher: &AnySignedVoucher) -> Result<Address, Refused> {
+    let signer = domain(checked).recover_signer(voucher);
+    signer.map_err(|error| problem::voucher(&error, checked.channel))
 }
 
 fn domain(checked: &Checked<'_>) -> AnyDomain {

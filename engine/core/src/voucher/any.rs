@@ -90,6 +90,15 @@ impl AnyDomain {
         }
     }
 
+    /// Who signed a voucher; see [`Domain::recover_signer`].
+    pub fn recover_signer(&self, voucher: &AnySignedVoucher) -> Result<Address, VoucherError> {
+        match (self, voucher) {
+            (Self::V1(domain), AnySignedVoucher::V1(voucher)) => domain.recover_signer(voucher),
+            (Self::V2(domain), AnySignedVoucher::V2(voucher)) => domain.recover_signer(voucher),
+            _ => Err(self.mismatch(voucher)),
+        }
+    }
+
     fn task<'a>(
         &self,
         voucher: &'a AnySignedVoucher,

@@ -92,7 +92,8 @@ pub enum VoucherError {
         /// The curve whose order is `n`.
         curve: Curve,
     },
-    /// No secp256k1 key can have made the signature.
+    /// No secp256k1 key can have made the signature. Only who asks for the signer is told; see
+    /// [`Domain::recover_signer`](super::Domain::recover_signer).
     #[error("no key can have made this signature: r is not the x coordinate of a usable point")]
     Unrecoverable,
     /// The P-256 public key is no point of the curve.
@@ -108,10 +109,8 @@ pub enum VoucherError {
     #[error("the WebAuthn challenge is not the digest of this voucher in base64url")]
     WebAuthnChallenge,
     /// Somebody else signed, or another voucher was signed.
-    #[error("the signer is {found:#x}, expected {expected:#x}")]
+    #[error("the signature is not one over this voucher by its signer, expected one by {expected:#x}")]
     WrongSigner {
-        /// Who signed, if this voucher was signed at all.
-        found: Address,
         /// Who should have signed.
         expected: Address,
     },

@@ -78,6 +78,13 @@ impl VoucherRecord {
         Ok(())
     }
 
+    /// Who signed the record's voucher, whoever is expected; see
+    /// [`Domain::recover_signer`](super::Domain::recover_signer).
+    pub fn recover_signer(&self) -> Result<Address, Reason> {
+        let Parsed { key: (version, chain_id, escrow), voucher, .. } = self.parse()?;
+        Ok(AnyDomain::new(version, chain_id, escrow).recover_signer(&voucher)?)
+    }
+
     fn parse(&self) -> Result<Parsed, Reason> {
         let version = self.protocol.read(FieldName::Protocol, |text| text.parse().ok())?;
         let chain_id = self.parse_chain_id()?;

@@ -5,7 +5,7 @@
 
 use alloc::vec::Vec;
 
-use farebox_crypto::{Job, Outcome, Verifier, ecdsa};
+use farebox_crypto::{Job, Outcome, Verifier, ecdsa, recover};
 
 use super::domain::check_amount;
 use super::p256::P256Signature;
@@ -125,6 +125,20 @@ impl<P: Protocol> Domain<P> {
         let task = voucher.task(self, expected_signer);
         task.answer(|signature| verifier.verify_one(&task.job(signature)))
     }
+
+    /// Who signed a voucher, for a caller that must know: to show it, or to learn a channel's signer from its
+    /// first voucher. It costs a recovery (some 40 µs), and it is no proof: whatever was signed, and by whomever, some
+    /// address comes out for nearly every secp256k1 signature.
+    pub fn recover_signer(&self, voucher: &SignedVoucher<P>) -> Result<Address, VoucherError> {
+        let digest = self.hash(&voucher.voucher);
+        match voucher.signature.as_ref() {
+            SignatureRef::Secp256k1(signature) => recover(&digest.0, signature)
+                .map(|key| Address::new(key.address()))
+                .ok_or(VoucherError::Unrecoverable),
+            SignatureRef::P256(signature) => signature.signer(digest),
+            SignatureRef::WebAuthn(signature) => signature.signer(digest),
+        }
+    }
 }
 
 /// A parsed signature of any kind, borrowed.
@@ -164,22 +178,19 @@ impl Task<'_> {
         Job { digest: self.digest.0, signature: *signature, signer: self.expected_signer.into_array() }
     }
 
-    /// Finds out who signed, and compares. `outcome` is asked for secp256k1 signatures only.
+    /// Whether the expected signer signed. `outcome` is asked for secp256k1 signatures only.
     fn answer(
         &self,
         outcome: impl FnOnce(&ecdsa::Signature) -> Outcome,
     ) -> Result<Verified<Voucher>, VoucherError> {
-        let signer = match self.signature {
-            SignatureRef::Secp256k1(signature) => match outcome(signature) {
-                Outcome::Valid => self.expected_signer,
-                Outcome::WrongSigner { recovered } => Address::new(recovered),
-                Outcome::Unrecoverable => return Err(VoucherError::Unrecoverable),
-            },
-            SignatureRef::P256(signature) => signature.signer(self.digest)?,
-            SignatureRef::WebAuthn(signature) => signature.signer(self.digest)?,
+        let signer = self.expected_signer;
+        let signed = match self.signature {
+            SignatureRef::Secp256k1(signature) => outcome(signature) == Outcome::Valid,
+            SignatureRef::P256(signature) => signature.signer(self.digest)? == signer,
+            SignatureRef::WebAuthn(signature) => signature.signer(self.digest)? == signer,
         };
-        if signer != self.expected_signer {
-            return Err(VoucherError::WrongSigner { found: signer, expected: self.expected_signer });
+        if !signed {
+            return Err(VoucherError::WrongSigner { expected: signer });
         }
         Ok(Verified { value: self.voucher, signature: self.signature.to_chain_bytes(), signer })
     }

@@ -45,8 +45,8 @@ fn only_a_signature_of_the_terms_signer_reaches_the_books() {
 
         let forged = domain.parse(voucher, &sign(&stranger_key, digest)).unwrap();
         let refused = domain.verify_one(&verifier, &forged, signer);
-        let (found, expected) = (address_of(&stranger_key), signer);
-        assert_eq!(refused, Err(VoucherError::WrongSigner { found, expected }));
+        assert_eq!(refused, Err(VoucherError::WrongSigner { expected: signer }));
+        assert_eq!(domain.recover_signer(&forged), Ok(address_of(&stranger_key)));
 
         let bytes = sign(&payer_key, digest);
         let signed = domain.parse(voucher, &bytes).unwrap();

@@ -119,9 +119,21 @@ fn a_reason_of_the_voucher_keeps_its_code() {
     assert_eq!(reason.code(), "wrong_signer");
     assert_eq!(
         reason.to_string(),
-        "the signer is 0x02d60b5259ee279855d5b036a1273a147cac4e3c, \
-         expected 0x0000000000000000000000000000000000000001"
+        "the signature is not one over this voucher by its signer, \
+         expected one by 0x0000000000000000000000000000000000000001"
     );
+    let record: VoucherRecord = serde_json::from_value(other).unwrap();
+    let signer: Address = good()["expectedSigner"].as_str().unwrap().parse().unwrap();
+    assert_eq!(record.recover_signer(), Ok(signer));
+}
+
+#[test]
+fn a_signature_that_nobody_made_is_named_to_who_asks_for_the_signer() {
+    // 5 is no x coordinate of the curve.
+    let nobody = alloc::format!("0x{:064x}{:064x}1b", 5, 1);
+    let record: VoucherRecord = serde_json::from_value(with("signature", json!(nobody))).unwrap();
+    assert_eq!(record.verify(&Verifier::new()).unwrap_err().code(), "wrong_signer");
+    assert_eq!(record.recover_signer(), Err(Reason::Voucher(VoucherError::Unrecoverable)));
 }
 
 #[test]

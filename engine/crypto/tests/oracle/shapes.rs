@@ -1,0 +1,148 @@
+//! The kernel itself, with tables of every shape: the verifier only uses two of them.
+
+use farebox_crypto::backend::{Backend, Lanes};
+use farebox_crypto::field::PackedPoint;
+use farebox_crypto::field::portable::Portable;
+use farebox_crypto::kernel::{Decide, Decision, Item, NewWorkspace};
+use farebox_crypto::table::{Build, GENERATOR_POINT, Shape, Table};
+use farebox_crypto::{Job, Outcome};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use secp256k1::PublicKey;
+use std::sync::OnceLock;
+
+use crate::judge::{agree, verdict};
+use crate::signer::{Signer, damage};
+use crate::{seed, signatures};
+
+/// The largest batch.
+const BATCH_MAX: usize = 200;
+
+/// Signers in a set, and how many of the signatures they get, as a divisor: tables of thousands take memory and time.
+const SETS: [(usize, usize); 3] = [(1, 4), (70, 1), (5_000, 1)];
+
+/// From so many signatures a shape on, thousands of tables are worth their building.
+const MANY_WORTH: usize = 20_000;
+
+/// Each of a thousand random signatures may meet an exceptional addition with tiny odds only: not more than one in
+/// so many, edges included.
+const UNDECIDED_AT_MOST_ONE_IN: usize = 50;
+
+pub fn generator() -> &'static Table {
+    static TABLE: OnceLock<Table> = OnceLock::new();
+    TABLE.get_or_init(|| Portable.run(Build { keys: &[GENERATOR_POINT], shape: Shape::GENERATOR }).remove(0))
+}
+
+pub fn packed(key: &PublicKey) -> PackedPoint {
+    let bytes = key.serialize_uncompressed();
+    let number = |bytes: &[u8]| farebox_crypto::field::number(bytes.try_into().expect("32 bytes"));
+    PackedPoint { x: number(&bytes[1..33]), y: number(&bytes[33..]) }
+}
+
+/// What a test does on every backend of this machine.
+pub trait OnLanes {
+    fn run<L: Lanes>(&self, lanes: L);
+}
+
+pub fn on_all_backends(test: &impl OnLanes) {
+    test.run(Portable);
+    #[cfg(target_arch = "x86_64")]
+    if let Backend::Avx512(lanes) = Backend::detect() {
+        test.run(lanes);
+    }
+}
+
+/// Decides jobs for given tables, with a fresh workspace or one that was used before.
+pub struct Kernel<L: Lanes> {
+    lanes: L,
+    workspace: farebox_crypto::kernel::Workspace<L>,
+}
+
+impl<L: Lanes> Kernel<L> {
+    pub fn new(lanes: L) -> Self {
+        Self { lanes, workspace: lanes.run(NewWorkspace) }
+    }
+
+    pub fn decide(&mut self, shape: Shape, jobs: &[(Job, &Table)]) -> Vec<Decision> {
+        let items: Vec<_> = jobs
+            .iter()
+            .map(|(job, table)| Item { digest: &job.digest, signature: &job.signature, table })
+            .collect();
+        let generator = generator();
+        self.lanes.run(Decide { workspace: &mut self.workspace, generator, shape, items: &items })
+    }
+}
+
+/// The table of the signer that a job names.
+struct Named<'a>(Job, &'a Table);
+
+impl core::fmt::Debug for Named<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Clone for Named<'_> {
+    fn clone(&self) -> Self {
+        Self(self.0, self.1)
+    }
+}
+
+struct RandomAndDamaged {
+    shape: Shape,
+    signers: usize,
+    count: usize,
+}
+
+impl OnLanes for RandomAndDamaged {
+    fn run<L: Lanes>(&self, lanes: L) {
+        let circumstances = (self.shape, self.signers, L::LANES, format!("seed {}", seed()));
+        let mut rng = StdRng::seed_from_u64(seed() ^ self.signers as u64);
+        let signers = Signer::many(&mut rng, self.signers);
+        let keys: Vec<_> = signers.iter().map(|signer| packed(&signer.key)).collect();
+        let tables = lanes.run(Build { keys: &keys, shape: self.shape });
+        let mut kernel = Kernel::new(lanes);
+        let (mut done, mut undecided) = (0, 0);
+        while done < self.count {
+            let size = rng.random_range(1..=BATCH_MAX);
+            let mut jobs: Vec<_> =
+                (0..size).map(|_| signers[rng.random_range(0..signers.len())].sign_any(&mut rng)).collect();
+            for i in 0..size {
+                if rng.random_range(0..3) == 0 {
+                    damage(&mut rng, &mut jobs, i, &signers);
+                }
+            }
+            // The kernel knows tables, not addresses: a job that names nobody here is not for it.
+            let named = |job: &Job| signers.iter().position(|signer| signer.address == job.signer);
+            let batch: Vec<_> =
+                jobs.iter().filter_map(|job| Some(Named(*job, &tables[named(job)?]))).collect();
+            let mut decide = |batch: &[Named]| {
+                let jobs: Vec<_> = batch.iter().map(|named| (named.0, named.1)).collect();
+                let decisions = kernel.decide(self.shape, &jobs);
+                undecided += decisions.iter().filter(|decision| **decision == Decision::Undecided).count();
+                // A case that the kernel leaves to others is right by definition.
+                let outcomes = decisions.iter().zip(batch).map(|(decision, named)| match decision {
+                    Decision::Match => Outcome::Valid,
+                    Decision::Mismatch => Outcome::Invalid,
+                    Decision::Undecided => verdict(&named.0),
+                });
+                outcomes.collect()
+            };
+            done += agree(&batch, |named| verdict(&named.0), &mut decide, &circumstances);
+        }
+        assert!(undecided < 2 + done / UNDECIDED_AT_MOST_ONE_IN, "{undecided} of {done} are undecided");
+    }
+}
+
+#[test]
+fn tables_of_every_shape() {
+    let per_shape = signatures() / Shape::SIGNERS.len() / 3;
+    for shape in Shape::SIGNERS {
+        for (signers, divisor) in SETS {
+            // With few signatures to try, thousands of tables would be all that is tried.
+            let signers = if per_shape < MANY_WORTH { signers.min(200) } else { signers };
+            on_all_backends(&RandomAndDamaged { shape, signers, count: per_shape / divisor });
+        }
+    }
+    println!("shapes: {per_shape} signatures for each of 2 sets of signers a shape and backend, seed {}", seed());
+}
