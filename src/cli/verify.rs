@@ -1,5 +1,8 @@
 //! `farebox verify`: vouchers as text in, one line of JSON each out.
 //!
+//! A valid voucher's line is `{"valid":true}`. Another's names the reason, and who signed if it was somebody else:
+//! `{"valid":false,"reason":"wrong_signer","recoveredSigner":"0x…"}`.
+//!
 //! The input is a JSON array of vouchers, an object with a list named `vouchers`, or vouchers one after the
 //! other (NDJSON). It is read as a stream: memory holds one batch, however long the input is. The rules
 //! are those of `farebox_core::voucher`; nothing is decided here.
@@ -10,7 +13,8 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use farebox_core::voucher::record::{VoucherRecord, verify_records};
+use farebox_core::voucher::VoucherError;
+use farebox_core::voucher::record::{Reason, VoucherRecord, verify_records};
 use farebox_crypto::Verifier;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -156,7 +160,7 @@ impl<W: Write> Sink<'_, W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        for answer in verify_records(&self.verifier, &self.batch) {
+        for (record, answer) in self.batch.iter().zip(verify_records(&self.verifier, &self.batch)) {
             match answer {
                 Ok(()) => {
                     self.summary.valid += 1;
@@ -164,12 +168,28 @@ impl<W: Write> Sink<'_, W> {
                 }
                 Err(reason) => {
                     self.summary.invalid += 1;
-                    writeln!(self.output, r#"{{"valid":false,"reason":"{}"}}"#, reason.code())?;
+                    refuse(&mut self.output, record, &reason)?;
                 }
             }
         }
         self.batch.clear();
         Ok(())
+    }
+}
+
+/// Writes why a voucher is refused. The verifier does not say who signed instead, so that is asked here.
+fn refuse(output: &mut impl Write, record: &VoucherRecord, reason: &Reason) -> io::Result<()> {
+    let found = match reason {
+        Reason::Voucher(VoucherError::WrongSigner { .. }) => record.recover_signer(),
+        _ => Err(reason.clone()),
+    };
+    match found {
+        Ok(signer) => writeln!(
+            output,
+            r#"{{"valid":false,"reason":"{}","recoveredSigner":"{signer:#x}"}}"#,
+            reason.code()
+        ),
+        Err(reason) => writeln!(output, r#"{{"valid":false,"reason":"{}"}}"#, reason.code()),
     }
 }
 

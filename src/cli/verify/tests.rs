@@ -24,7 +24,12 @@ fn every_shape_of_input_is_read() {
     for shape in shapes {
         let (answer, output) = run(&shape);
         assert_eq!(answer.unwrap(), Summary { valid: 1, invalid: 1 }, "{shape}");
-        assert_eq!(output, "{\"valid\":true}\n{\"valid\":false,\"reason\":\"wrong_signer\"}\n", "{shape}");
+        let (first, second) = output.split_once('\n').unwrap();
+        assert_eq!(first, "{\"valid\":true}", "{shape}");
+        assert!(
+            second.starts_with(r#"{"valid":false,"reason":"wrong_signer","recoveredSigner":"0x"#),
+            "{shape}"
+        );
     }
 }
 
@@ -35,6 +40,19 @@ fn a_voucher_that_lacks_a_field_is_answered_in_its_place() {
     let reasons = "{\"valid\":false,\"reason\":\"malformed_protocol\"}\n{\"valid\":true}\n\
                    {\"valid\":false,\"reason\":\"malformed_chain_id\"}\n";
     assert_eq!(output, reasons);
+}
+
+#[test]
+fn who_signed_instead_is_told() {
+    let signer = "0x02d60b5259ee279855d5b036a1273a147cac4e3c";
+    let (answer, output) = run(&GOOD.replace(signer, "0x0000000000000000000000000000000000000001"));
+    assert_eq!(answer.unwrap(), Summary { valid: 0, invalid: 1 });
+    let told = format!("{{\"valid\":false,\"reason\":\"wrong_signer\",\"recoveredSigner\":\"{signer}\"}}\n");
+    assert_eq!(output, told);
+    // 5 is no x coordinate: nobody signed.
+    let r = "5082661a0bb138ff3dbab9632a2dea82e42d143bf1b3520a1c35ce2c725e2d69";
+    let (_, output) = run(&GOOD.replace(r, &format!("{:064x}", 5)));
+    assert_eq!(output, "{\"valid\":false,\"reason\":\"unrecoverable\"}\n");
 }
 
 #[test]
