@@ -78,7 +78,10 @@ fn run(backend: Backend, signers: usize, bytes_max: usize, count: usize) -> usiz
         }
         round += 1;
     }
-    assert!((done / 2..done).contains(&valid), "{valid} of {done} are valid: too few or too many to prove much");
+    assert!(
+        (done / 2..done).contains(&valid),
+        "{valid} of {done} are valid: too few or too many to prove much"
+    );
     done
 }
 
@@ -127,10 +130,17 @@ fn x_above_the_order_is_not_r() {
         let verifier = Verifier::with(backend, SIGNER_TABLES_BYTES_MAX);
         for AboveTheOrder { key, jobs } in &cases {
             // The signer earns its table with signatures that hold.
-            let mut batch: Vec<_> =
-                std::iter::repeat_with(|| forge(key, random(&mut rng), random(&mut rng))).flatten().take(6).collect();
+            let mut batch: Vec<_> = std::iter::repeat_with(|| forge(key, random(&mut rng), random(&mut rng)))
+                .flatten()
+                .take(6)
+                .collect();
             for _ in 0..3 {
-                assert_eq!(verify(&verifier, &batch), vec![Outcome::Valid; batch.len()], "{}", backend.name());
+                assert_eq!(
+                    verify(&verifier, &batch),
+                    vec![Outcome::Valid; batch.len()],
+                    "{}",
+                    backend.name()
+                );
             }
             batch.splice(2..2, jobs.iter().copied());
             let right: Vec<_> = batch.iter().map(verdict).collect();

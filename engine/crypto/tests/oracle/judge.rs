@@ -10,18 +10,24 @@ use sha3::{Digest, Keccak256};
 
 /// What a contract finds that calls `ecrecover` and compares.
 pub fn verdict(job: &Job) -> Outcome {
-    match recover(job) {
+    // Ids 2 and 3 are none of `ecrecover`'s.
+    let id = if job.signature.parity() { RecoveryId::One } else { RecoveryId::Zero };
+    match recover(job, id) {
         Some(key) if address(&key) == job.signer => Outcome::Valid,
         _ => Outcome::Invalid,
     }
 }
 
-/// The key that `ecrecover` finds. Ids 2 and 3 (x = r + n) are none of its answers.
-fn recover(job: &Job) -> Option<PublicKey> {
+/// Whether the job would hold if `r` stood for the x coordinate `r + n`: plain ECDSA takes that, `ecrecover` does not.
+pub fn holds_above_the_order(job: &Job) -> bool {
+    let id = if job.signature.parity() { RecoveryId::Three } else { RecoveryId::Two };
+    recover(job, id).is_some_and(|key| address(&key) == job.signer)
+}
+
+fn recover(job: &Job, id: RecoveryId) -> Option<PublicKey> {
     let mut compact = [0; 64];
     compact[..32].copy_from_slice(job.signature.r());
     compact[32..].copy_from_slice(job.signature.s());
-    let id = if job.signature.parity() { RecoveryId::One } else { RecoveryId::Zero };
     let signature = RecoverableSignature::from_compact(&compact, id).ok()?;
     signature.recover_ecdsa(Message::from_digest(job.digest)).ok()
 }

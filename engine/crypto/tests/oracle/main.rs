@@ -4,9 +4,12 @@
 //! `FAREBOX_ORACLE_SEED` which. A difference is reported with the seed and the smallest batch that shows it.
 
 mod batches;
+mod exceptional;
 mod judge;
 mod shapes;
 mod signer;
+mod threads;
+mod wycheproof;
 
 /// How many signatures to try unless told otherwise: on each backend through the verifier, and as many again through
 /// the kernel.

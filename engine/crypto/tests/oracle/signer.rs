@@ -63,7 +63,8 @@ pub fn random(rng: &mut StdRng) -> Scalar {
 pub fn edges() -> &'static [Scalar] {
     static EDGES: OnceLock<Vec<Scalar>> = OnceLock::new();
     EDGES.get_or_init(|| {
-        let powers = successors(Some(Scalar::from(4_u64)), |power| Some(power.double())).take(254).step_by(11);
+        let powers =
+            successors(Some(Scalar::from(4_u64)), |power| Some(power.double())).take(254).step_by(11);
         let others = [Scalar::ONE, Scalar::from(2_u64), lambda(), lambda().square(), half_order()];
         others.into_iter().chain(powers).flat_map(|edge| [edge, -edge]).collect()
     })
@@ -131,7 +132,8 @@ impl Signer {
             let any = |rng: &mut StdRng| match rng.random_range(0..8) {
                 0 => edges()[rng.random_range(0..edges().len())],
                 // The nonce and the key meet: R = Q, -Q, 2 Q, lambda Q.
-                1 => [self.secret, -self.secret, self.secret.double(), self.secret * lambda()][rng.random_range(0..4)],
+                1 => [self.secret, -self.secret, self.secret.double(), self.secret * lambda()]
+                    [rng.random_range(0..4)],
                 _ => random(rng),
             };
             match rng.random_range(0..16) {
@@ -238,17 +240,26 @@ pub fn damage(rng: &mut StdRng, jobs: &mut [Job], i: usize, signers: &[Signer]) 
         4 => return bit(rng, &mut job.signer),
         5 => return job.signer = other.address,
         6 => return job.digest = edge_digest(rng),
-        7 => return (jobs[i].signature, jobs[neighbour].signature) = (jobs[neighbour].signature, jobs[i].signature),
+        7 => {
+            return (jobs[i].signature, jobs[neighbour].signature) =
+                (jobs[neighbour].signature, jobs[i].signature);
+        }
         8 => return (jobs[i].digest, jobs[neighbour].digest) = (jobs[neighbour].digest, jobs[i].digest),
         9 => return (jobs[i].signer, jobs[neighbour].signer) = (jobs[neighbour].signer, jobs[i].signer),
         10 => return jobs.swap(i, neighbour),
         11 => Signature::new(rng.random(), s, parity),
         12 => Signature::new(r, bytes(random(rng)), parity),
-        13 => Signature::new(bytes([Scalar::ONE, -Scalar::ONE, other.secret][rng.random_range(0..3)]), s, parity),
+        13 => Signature::new(
+            bytes([Scalar::ONE, -Scalar::ONE, other.secret][rng.random_range(0..3)]),
+            s,
+            parity,
+        ),
         14 => Signature::new(r, bytes(Scalar::ONE), parity),
         15 => Signature::new(r, bytes(half_order()), parity),
         // The x of the signer's key as r.
-        16 => Signature::new(other.key.serialize_uncompressed()[1..33].try_into().expect("32 bytes"), s, parity),
+        16 => {
+            Signature::new(other.key.serialize_uncompressed()[1..33].try_into().expect("32 bytes"), s, parity)
+        }
         _ => {
             // u1 G + u2 Q is infinity: z = -r d.
             job.signer = other.address;
