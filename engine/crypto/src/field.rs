@@ -19,7 +19,7 @@
 //!
 //! | function | takes | gives |
 //! |---|---|---|
-//! | `splat`, `load`, `gather` | numbers below `p` | element of magnitude 1 |
+//! | `splat`, `load`, `gather`, `gather_x` | numbers below `p` | element of magnitude 1 |
 //! | `mul`, `square` | factors of magnitude up to 15 | factor of magnitude 1 |
 //! | `sub` | elements of magnitude up to 2 | factor of magnitude up to 5 |
 //! | `mul_sub`, `square_sub2` | factors up to 15, elements up to 2 | element of magnitude 2 |
@@ -98,6 +98,9 @@ pub trait Field: Copy {
 
     /// One point a lane as `(x, y)`; where `negate` is set, the opposite point.
     fn gather(self, points: &[&PackedPoint], negate: LaneMask) -> (Self::Fe, Self::Fe);
+
+    /// The x coordinate of one point a lane.
+    fn gather_x(self, points: &[&PackedPoint]) -> Self::Fe;
 
     /// One point a lane, written as a table keeps it.
     fn scatter(self, x: Self::Fe, y: Self::Fe, points: &mut [PackedPoint]);

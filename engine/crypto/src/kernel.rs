@@ -17,7 +17,7 @@ use crate::backend::{Kernel, Lanes};
 use crate::ecdsa::Signature;
 use crate::field::{LaneMask, PackedPoint, Words, number};
 use crate::scalar::{Window, invert_all};
-use crate::sum::{Background, Point, Tree};
+use crate::sum::{Background, Point, Source, Tree};
 use crate::table::{Shape, Table};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -65,36 +65,35 @@ pub struct Decide<'w, 'a, L: Lanes> {
 impl<L: Lanes> Kernel<L> for Decide<'_, '_, L> {
     type Output = Vec<Decision>;
 
-    /// A pipeline: while a chunk's points are summed, the next one's are chosen and fetched into the cache.
+    /// A pipeline: while a chunk's points are summed, those of the next one are fetched into the cache.
     #[inline(always)]
     fn run(self, lanes: L) -> Vec<Decision> {
         let mut decisions = Vec::with_capacity(self.items.len());
         let Workspace { chooser, tree } = self.workspace;
         chooser.set_shapes(self.generator.shape(), self.shape);
         tree.set_count(chooser.windows.len());
-        let chunk = |items| Chunk { generator: self.generator, items };
-        let mut coming = self.items.chunks(CHUNK).map(chunk);
+        let groups_max = self.items.len().min(CHUNK).div_ceil(L::LANES);
+        let mut entering = Chosen::new::<L>(self.generator, groups_max, chooser.windows.len());
+        let mut coming = entering.clone();
+        let mut chunks = self.items.chunks(CHUNK);
         let mut arriving = self.items.chunks(CHUNK);
-        let mut next = coming.next();
-        if let Some(chunk) = next {
-            chooser.choose(lanes, chunk);
+        if let Some(items) = chunks.next() {
+            chooser.choose(lanes, self.generator, items, &mut entering);
+            Fetch { lanes, points: entering.points::<L>() }.all();
         }
         while decisions.len() < self.items.len() {
-            if let Some(chunk) = next {
-                chooser.gather(lanes, chunk, tree);
-                next = coming.next();
-                if let Some(chunk) = next {
-                    chooser.choose(lanes, chunk);
-                }
+            match chunks.next() {
+                Some(items) => chooser.choose(lanes, self.generator, items, &mut coming),
+                None => coming.groups = 0,
             }
-            let arrived = match next {
-                Some(chunk) => tree.step(lanes, &mut chooser.fetch(lanes, chunk)),
-                None => tree.step(lanes, &mut ()),
-            };
+            let mut fetch = Fetch { lanes, points: coming.points::<L>() };
+            let arrived = tree.step(lanes, entering.groups, &mut Gather { lanes, chosen: &entering }, &mut fetch);
+            fetch.all();
             if arrived > 0 {
                 let items = arriving.next().expect("as many chunks arrive as were sent");
                 compare(lanes, tree, items, &mut decisions);
             }
+            core::mem::swap(&mut entering, &mut coming);
         }
         decisions
     }
@@ -121,55 +120,92 @@ impl<L: Lanes> Kernel<L> for NewWorkspace {
     }
 }
 
-/// Signatures that go through the tree together. Signature `i` is lane `i % LANES` of group `i / LANES`; lanes without
-/// a signature repeat the last one.
-#[derive(Clone, Copy)]
-struct Chunk<'a> {
-    generator: &'a Table,
-    items: &'a [Item<'a>],
+/// The points that a chunk adds, in their tables. A chunk is signatures that go through the tree together: signature
+/// `i` is lane `i % LANES` of group `i / LANES`, and lanes without a signature repeat the last one.
+#[derive(Clone)]
+struct Chosen<'a> {
+    /// How many groups the chunk has.
+    groups: usize,
+    /// How many points a half adds.
+    windows: usize,
+    /// By group, window, half, and lane.
+    points: Vec<&'a PackedPoint>,
+    /// By group, window, and half: the lanes that add the opposite point.
+    negate: Vec<[LaneMask; 2]>,
 }
 
-impl<'a> Chunk<'a> {
-    /// How many groups of so many lanes it fills.
+impl<'a> Chosen<'a> {
+    /// Memory for so many groups. The generator's table gives points to begin with.
     #[inline(always)]
-    fn groups(self, lanes: usize) -> usize {
-        self.items.len().div_ceil(lanes)
+    fn new<L: Lanes>(generator: &'a Table, groups: usize, windows: usize) -> Self {
+        let points = vec![&generator.points()[0]; groups * windows * 2 * L::LANES];
+        Self { groups: 0, windows, points, negate: vec![[0; 2]; groups * windows] }
+    }
+
+    /// All points of the chunk.
+    #[inline(always)]
+    fn points<L: Lanes>(&self) -> &[&'a PackedPoint] {
+        &self.points[..self.groups * self.windows * 2 * L::LANES]
+    }
+}
+
+/// The points of a chunk, for the tree.
+struct Gather<'c, 'a, L: Lanes> {
+    lanes: L,
+    chosen: &'c Chosen<'a>,
+}
+
+impl<L: Lanes> Source<L> for Gather<'_, '_, L> {
+    #[inline(always)]
+    fn xs(&mut self, group: usize, slot: usize) -> [L::Fe; 2] {
+        let at = group * self.chosen.windows + slot;
+        let (a, b) = self.chosen.points[at * 2 * L::LANES..][..2 * L::LANES].split_at(L::LANES);
+        [self.lanes.gather_x(a), self.lanes.gather_x(b)]
     }
 
     #[inline(always)]
-    fn item(self, index: usize) -> &'a Item<'a> {
-        &self.items[index.min(self.items.len() - 1)]
+    fn points(&mut self, group: usize, slot: usize) -> [Point<L>; 2] {
+        let at = group * self.chosen.windows + slot;
+        let (a, b) = self.chosen.points[at * 2 * L::LANES..][..2 * L::LANES].split_at(L::LANES);
+        let negate = self.chosen.negate[at];
+        let (ax, ay) = self.lanes.gather(a, negate[0]);
+        let (bx, by) = self.lanes.gather(b, negate[1]);
+        [Point { x: ax, y: ay }, Point { x: bx, y: by }]
     }
+}
 
-    /// One number of every signature of a group.
+/// Fetches points into the cache, a few at a time.
+struct Fetch<'c, 'a, L: Lanes> {
+    lanes: L,
+    points: &'c [&'a PackedPoint],
+}
+
+impl<L: Lanes> Fetch<'_, '_, L> {
     #[inline(always)]
-    fn numbers<L: Lanes>(self, group: usize, of: impl Fn(&Item<'a>) -> &'a [u8; 32]) -> [Words; LANES_MAX] {
-        let mut numbers = [[0; 4]; LANES_MAX];
-        for (lane, number_of_lane) in numbers.iter_mut().enumerate().take(L::LANES) {
-            *number_of_lane = number(of(self.item(group * L::LANES + lane)));
+    fn some(&mut self, count: usize) {
+        let (now, later) = self.points.split_at(count.min(self.points.len()));
+        for point in now {
+            self.lanes.prefetch(point);
         }
-        numbers
+        self.points = later;
     }
 
-    /// The tables of a group's signers.
     #[inline(always)]
-    fn signers<L: Lanes>(self, group: usize) -> [&'a [PackedPoint]; LANES_MAX] {
-        let mut tables = [self.generator.points(); LANES_MAX];
-        for (lane, table) in tables.iter_mut().enumerate().take(L::LANES) {
-            *table = self.item(group * L::LANES + lane).table.points();
-        }
-        tables
+    fn all(&mut self) {
+        self.some(self.points.len());
     }
 }
 
-/// Which points of their tables the lanes of a group add.
-#[derive(Clone, Copy, Default)]
-struct Choice {
-    entries: [u16; LANES_MAX],
-    negate: LaneMask,
+/// A point a lane for each piece of work: a full step then fetches evenly what the next one needs, which keeps the memory
+/// busy and its queue short. (There are two pieces of work an addition, and half as many additions as points.)
+impl<L: Lanes> Background for Fetch<'_, '_, L> {
+    #[inline(always)]
+    fn work(&mut self) {
+        self.some(L::LANES);
+    }
 }
 
-/// From signatures to table entries, and from those to points.
+/// From signatures to points.
 struct Chooser<L: Lanes> {
     /// Windows of the generator's table, then those of a signer's.
     windows: Vec<Window>,
@@ -179,8 +215,6 @@ struct Chooser<L: Lanes> {
     inverses: Vec<L::Scalar>,
     /// Memory for the inversion.
     prefixes: Vec<L::Scalar>,
-    /// By group and window: the entries to add, for both halves.
-    choices: Vec<[Choice; 2]>,
 }
 
 impl<L: Lanes> Chooser<L> {
@@ -192,7 +226,6 @@ impl<L: Lanes> Chooser<L> {
             generator_windows: 0,
             inverses: vec![zero; groups],
             prefixes: vec![zero; groups],
-            choices: vec![[Choice::default(); 2]; groups * windows],
         }
     }
 
@@ -205,105 +238,80 @@ impl<L: Lanes> Chooser<L> {
 
     /// Chooses the points of a chunk.
     #[inline(always)]
-    fn choose(&mut self, lanes: L, chunk: Chunk) {
-        let groups = chunk.groups(L::LANES);
-        for group in 0..groups {
-            let s = chunk.numbers::<L>(group, |item| item.signature.s());
-            self.inverses[group] = lanes.load_scalars(&s[..L::LANES]);
+    fn choose<'a>(&mut self, lanes: L, generator: &'a Table, items: &[Item<'a>], chosen: &mut Chosen<'a>) {
+        chosen.groups = items.len().div_ceil(L::LANES);
+        for (group, s) in self.inverses[..chosen.groups].iter_mut().enumerate() {
+            *s = lanes.load_scalars(&numbers::<L>(items, group, Number::S)[..L::LANES]);
         }
-        invert_all(lanes, &mut self.inverses[..groups], &mut self.prefixes[..groups]);
-        for group in 0..groups {
-            let z = chunk.numbers::<L>(group, |item| item.digest);
-            let r = chunk.numbers::<L>(group, |item| item.signature.r());
-            let u1 = lanes.mul_mod_n(lanes.load_scalars(&z[..L::LANES]), self.inverses[group]);
-            let u2 = lanes.mul_mod_n(lanes.load_scalars(&r[..L::LANES]), self.inverses[group]);
-            let (u1, u2) = (lanes.split(u1), lanes.split(u2));
-            let choices = &mut self.choices[group * self.windows.len()..][..self.windows.len()];
-            for (i, (window, choices)) in self.windows.iter().zip(choices).enumerate() {
-                let halves = if i < self.generator_windows { u1 } else { u2 };
-                for h in 0..2 {
-                    let choice = &mut choices[h];
-                    choice.negate = lanes.window(halves[h], window, &mut choice.entries[..L::LANES]);
-                }
+        invert_all(lanes, &mut self.inverses[..chosen.groups], &mut self.prefixes[..chosen.groups]);
+        let (of_generator, of_signer) = self.windows.split_at(self.generator_windows);
+        for group in 0..chosen.groups {
+            let z = lanes.load_scalars(&numbers::<L>(items, group, Number::Digest)[..L::LANES]);
+            let r = lanes.load_scalars(&numbers::<L>(items, group, Number::R)[..L::LANES]);
+            let u1 = lanes.split(lanes.mul_mod_n(z, self.inverses[group]));
+            let u2 = lanes.split(lanes.mul_mod_n(r, self.inverses[group]));
+            let mut tables = [generator.points(); LANES_MAX];
+            let at = group * self.windows.len();
+            choose_windows(lanes, of_generator, &tables, u1, at, chosen);
+            for (lane, table) in tables.iter_mut().enumerate().take(L::LANES) {
+                *table = item(items, group * L::LANES + lane).table.points();
             }
+            choose_windows(lanes, of_signer, &tables, u2, at + of_generator.len(), chosen);
         }
-    }
-
-    /// Writes the chosen points of a chunk onto the first level of the tree.
-    #[inline(always)]
-    fn gather(&self, lanes: L, chunk: Chunk, tree: &mut Tree<L>) {
-        let groups = chunk.groups(L::LANES);
-        tree.enter(groups);
-        for group in 0..groups {
-            let signers = chunk.signers::<L>(group);
-            let generator = [chunk.generator.points(); LANES_MAX];
-            for slot in 0..self.windows.len() {
-                let tables = if slot < self.generator_windows { &generator } else { &signers };
-                let choices = &self.choices[group * self.windows.len() + slot];
-                let points = tree.point(group, slot);
-                for h in 0..2 {
-                    let mut chosen = [&tables[0][0]; LANES_MAX];
-                    for lane in 0..L::LANES {
-                        chosen[lane] = &tables[lane][usize::from(choices[h].entries[lane])];
-                    }
-                    let (x, y) = lanes.gather(&chosen[..L::LANES], choices[h].negate);
-                    points[h] = Point { x, y };
-                }
-            }
-        }
-    }
-
-    /// Work for the background: fetches the chosen points of a chunk.
-    #[inline(always)]
-    fn fetch<'c>(&'c self, lanes: L, chunk: Chunk<'c>) -> Fetch<'c, L> {
-        let signers = chunk.signers::<L>(0);
-        Fetch { lanes, chunk, chooser: self, signers, group: 0, slot: 0 }
     }
 }
 
-/// Fetches chosen points into the cache.
-struct Fetch<'c, L: Lanes> {
+/// Chooses the points of both halves of a scalar, one a window. `at` is the place of the first window.
+#[inline(always)]
+fn choose_windows<'a, L: Lanes>(
     lanes: L,
-    chunk: Chunk<'c>,
-    chooser: &'c Chooser<L>,
-    /// The tables of the group's signers.
-    signers: [&'c [PackedPoint]; LANES_MAX],
-    /// What comes next.
-    group: usize,
-    slot: usize,
-}
-
-impl<L: Lanes> Fetch<'_, L> {
-    /// Fetches what the next window of a group adds.
-    #[inline(always)]
-    fn window(&mut self) {
-        let windows = self.chooser.windows.len();
-        if self.slot == windows {
-            (self.group, self.slot) = (self.group + 1, 0);
-            self.signers = self.chunk.signers::<L>(self.group);
-        }
-        if self.group == self.chunk.groups(L::LANES) {
-            return;
-        }
-        for choice in &self.chooser.choices[self.group * windows + self.slot] {
+    windows: &[Window],
+    tables: &[&'a [PackedPoint]; LANES_MAX],
+    halves: [L::Half; 2],
+    at: usize,
+    chosen: &mut Chosen<'a>,
+) {
+    let points = &mut chosen.points[at * 2 * L::LANES..][..windows.len() * 2 * L::LANES];
+    let negate = &mut chosen.negate[at..][..windows.len()];
+    for (i, (window, negate)) in windows.iter().zip(negate).enumerate() {
+        for h in 0..2 {
+            let mut entries = [0; LANES_MAX];
+            negate[h] = lanes.window(halves[h], window, &mut entries[..L::LANES]);
+            let points = &mut points[(2 * i + h) * L::LANES..][..L::LANES];
             for lane in 0..L::LANES {
-                let entry = usize::from(choice.entries[lane]);
-                let from_generator = self.slot < self.chooser.generator_windows;
-                let table = if from_generator { self.chunk.generator.points() } else { self.signers[lane] };
-                self.lanes.prefetch(&table[entry]);
+                points[lane] = &tables[lane][usize::from(entries[lane])];
             }
         }
-        self.slot += 1;
     }
 }
 
-/// Two windows an addition: the first level alone has half as many additions as there are windows.
-impl<L: Lanes> Background for Fetch<'_, L> {
-    #[inline(always)]
-    fn work(&mut self) {
-        self.window();
-        self.window();
+/// The item of a lane: the last one again where there are no more.
+#[inline(always)]
+fn item<'i, 'a>(items: &'i [Item<'a>], index: usize) -> &'i Item<'a> {
+    &items[index.min(items.len() - 1)]
+}
+
+/// A number of an item.
+#[derive(Clone, Copy)]
+enum Number {
+    Digest,
+    R,
+    S,
+}
+
+/// One number of every signature of a group.
+#[inline(always)]
+fn numbers<L: Lanes>(items: &[Item], group: usize, which: Number) -> [Words; LANES_MAX] {
+    let mut numbers = [[0; 4]; LANES_MAX];
+    for (lane, number_of_lane) in numbers.iter_mut().enumerate().take(L::LANES) {
+        let item = item(items, group * L::LANES + lane);
+        *number_of_lane = number(match which {
+            Number::Digest => item.digest,
+            Number::R => item.signature.r(),
+            Number::S => item.signature.s(),
+        });
     }
+    numbers
 }
 
 /// From `R'` to decisions.

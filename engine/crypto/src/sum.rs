@@ -66,15 +66,41 @@ impl Background for () {
     fn work(&mut self) {}
 }
 
+/// Where the points of a level come from.
+pub trait Source<F: Field> {
+    /// The x coordinates of point `slot` of both lists of an entry, of magnitude up to 2.
+    fn xs(&mut self, entry: usize, slot: usize) -> [F::Fe; 2];
+
+    /// Point `slot` of both lists of an entry.
+    fn points(&mut self, entry: usize, slot: usize) -> [Point<F>; 2];
+}
+
+/// Points that are kept: point `slot` of both lists of `entry` is at `entry * count + slot`.
+struct Kept<'a, F: Field> {
+    count: usize,
+    points: &'a [[Point<F>; 2]],
+}
+
+impl<F: Field> Source<F> for Kept<'_, F> {
+    #[inline(always)]
+    fn xs(&mut self, entry: usize, slot: usize) -> [F::Fe; 2] {
+        let [a, b] = &self.points[entry * self.count + slot];
+        [a.x, b.x]
+    }
+
+    #[inline(always)]
+    fn points(&mut self, entry: usize, slot: usize) -> [Point<F>; 2] {
+        self.points[entry * self.count + slot]
+    }
+}
+
 /// One level: lists of `count` points, two at a time, that wait for their next addition.
 ///
 /// The two lists of an entry are two independent chains of multiplications: the halves of a signature, or, at the
-/// end, two groups.
+/// end, two groups. The points themselves are elsewhere: see [`Source`].
 struct Level<F: Field> {
-    /// Points in every list; there is memory for as many or more.
+    /// Points in every list.
     count: usize,
-    /// Point `slot` of both lists of `entry` is at `entry * count + slot`.
-    points: Vec<[Point<F>; 2]>,
     /// The product of all differences before an addition, at the place of its first point.
     prefixes: Vec<[F::Factor; 2]>,
     /// By entry and list: the lanes that met an exceptional addition, here or further down.
@@ -92,11 +118,9 @@ struct Level<F: Field> {
 impl<F: Field> Level<F> {
     #[inline(always)]
     fn new(field: F, entries: usize, count: usize) -> Self {
-        let zero = field.splat(&[0; 4]);
         let one = field.factor(field.splat(&[1, 0, 0, 0]));
         Self {
             count,
-            points: vec![[Point { x: zero, y: zero }; 2]; entries * count],
             prefixes: vec![[one; 2]; entries * (count / 2)],
             flagged: vec![[0; 2]; entries],
             zero: vec![[0; 2]; entries],
@@ -106,22 +130,33 @@ impl<F: Field> Level<F> {
         }
     }
 
+    /// Points in every list of the next level.
+    #[inline(always)]
+    fn next_count(&self) -> usize {
+        self.count.div_ceil(2)
+    }
+
     /// Multiplies the differences of x of all pairs; keeps every intermediate product. The pairs are the slots
     /// `i` and `i + ceil(count / 2)`.
     #[inline(always)]
-    fn multiply_differences(&mut self, field: F) {
-        let (pairs, right) = (self.count / 2, self.count.div_ceil(2));
+    fn multiply_differences(
+        &mut self,
+        field: F,
+        source: &mut impl Source<F>,
+        background: &mut impl Background,
+    ) {
+        let (pairs, right) = (self.count / 2, self.next_count());
         let mut products = [field.factor(field.splat(&[1, 0, 0, 0])); 2];
         for entry in 0..self.entries {
-            let points = &self.points[entry * self.count..][..self.count];
             let prefixes = &mut self.prefixes[entry * pairs..][..pairs];
             let before = products;
             for pair in 0..pairs {
                 prefixes[pair] = products;
-                let (left, right) = (&points[pair], &points[pair + right]);
+                let (p, q) = (source.xs(entry, pair), source.xs(entry, pair + right));
                 for h in 0..2 {
-                    products[h] = field.mul(products[h], field.sub(right[h].x, left[h].x));
+                    products[h] = field.mul(products[h], field.sub(q[h], p[h]));
                 }
+                background.work();
             }
             for h in 0..2 {
                 let zero = field.is_zero(products[h]);
@@ -133,37 +168,41 @@ impl<F: Field> Level<F> {
         self.products = products;
     }
 
-    /// Walks the pairs backwards, turns the running inverses into that of each difference, adds, and writes the
-    /// sums to the next level, which is free.
+    /// Walks the pairs backwards, turns the running inverses into that of each difference, and adds. `sums` gets
+    /// the points of the next level.
     #[inline(always)]
     fn add_pairs(
-        &mut self,
+        &self,
         field: F,
-        mut inverses: [F::Factor; 2],
-        next: &mut Self,
+        source: &mut impl Source<F>,
+        sums: &mut [[Point<F>; 2]],
         background: &mut impl Background,
     ) {
-        let (pairs, right) = (self.count / 2, self.count.div_ceil(2));
+        let mut inverses = self.products;
+        let (pairs, right) = (self.count / 2, self.next_count());
         for entry in (0..self.entries).rev() {
-            let points = &self.points[entry * self.count..][..self.count];
             let prefixes = &self.prefixes[entry * pairs..][..pairs];
-            let sums = &mut next.points[entry * right..][..right];
+            let sums = &mut sums[entry * right..][..right];
             let after = inverses;
             if pairs < right {
-                sums[pairs] = points[pairs];
+                sums[pairs] = source.points(entry, pairs);
             }
             for pair in (0..pairs).rev() {
-                let (p, q) = (&points[pair], &points[pair + right]);
-                sums[pair] = add_affine(field, p, q, &prefixes[pair], &mut inverses);
+                let (p, q) = (source.points(entry, pair), source.points(entry, pair + right));
+                sums[pair] = add_affine(field, &p, &q, &prefixes[pair], &mut inverses);
                 background.work();
             }
             for h in 0..2 {
                 inverses[h] = field.select(self.zero[entry][h], after[h], inverses[h]);
             }
-            next.flagged[entry] = self.flagged[entry];
         }
-        next.entries = self.entries;
-        self.entries = 0;
+    }
+
+    /// The chunk moves on: what is known of its lanes goes to the next level, which is free.
+    #[inline(always)]
+    fn pass_on(&mut self, next: &mut Self) {
+        next.entries = core::mem::take(&mut self.entries);
+        next.flagged[..next.entries].copy_from_slice(&self.flagged[..next.entries]);
     }
 }
 
@@ -212,14 +251,19 @@ pub struct Sum<F: Field> {
 
 /// The tree: a chunk on every level, at most.
 pub struct Tree<F: Field> {
-    /// The halves on their way to one point each.
+    /// The halves on their way to one point each. The points of the first level are with the caller.
     halves: Vec<Level<F>>,
+    /// By level but the first: the points of the chunk there.
+    points: Vec<Vec<[Point<F>; 2]>>,
     /// The level of `halves` whose lists have one point: the last in use.
     last: usize,
     /// Where `A` and `lambda B` meet: lists of two points, one list a group, two groups an entry.
     end: Level<F>,
+    end_points: Vec<[Point<F>; 2]>,
     /// `A + lambda B`: lists of one point.
-    sums: Level<F>,
+    sums: Vec<[Point<F>; 2]>,
+    /// By two groups, as the sums are: the lanes whose sum means nothing.
+    sums_flagged: Vec<[LaneMask; 2]>,
     /// How many groups the chunk in `end` has.
     end_groups: usize,
 }
@@ -228,17 +272,25 @@ impl<F: Field> Tree<F> {
     /// A tree for chunks of up to `groups` groups and halves of up to `count` points.
     #[inline(always)]
     pub fn new(field: F, groups: usize, count: usize) -> Self {
+        let zero = field.splat(&[0; 4]);
+        let none = [Point { x: zero, y: zero }; 2];
         let mut halves = vec![Level::new(field, groups, count)];
+        let mut points = Vec::new();
         let mut count = count;
         while count > 1 {
             count = count.div_ceil(2);
             halves.push(Level::new(field, groups, count));
+            points.push(vec![none; groups * count]);
         }
+        let pairs = groups.div_ceil(2);
         Self {
             last: halves.len() - 1,
             halves,
-            end: Level::new(field, groups.div_ceil(2), 2),
-            sums: Level::new(field, groups.div_ceil(2), 1),
+            points,
+            end: Level::new(field, pairs, 2),
+            end_points: vec![none; 2 * pairs],
+            sums: vec![none; pairs],
+            sums_flagged: vec![[0; 2]; pairs],
             end_groups: 0,
         }
     }
@@ -256,39 +308,48 @@ impl<F: Field> Tree<F> {
         }
     }
 
-    /// Brings a chunk of `groups` groups onto the first level: the caller writes all its points by
-    /// [`Tree::point`].
+    /// Brings a chunk of `groups` groups onto the first level and moves every chunk up by one level. Returns how many
+    /// groups have arrived: their sums are there until the next step.
+    ///
+    /// `source` has the points of the chunk that enters. It is asked twice for each, and the tree does not keep them: a
+    /// chunk's points take more room than the cache has. With no groups it is not asked. `background` is asked
+    /// to work twice for every addition.
     #[inline(always)]
-    pub fn enter(&mut self, groups: usize) {
-        self.halves[0].entries = groups;
-        self.halves[0].flagged.fill([0; 2]);
-    }
-
-    /// Point `slot` of both halves of a group on the first level.
-    #[inline(always)]
-    pub fn point(&mut self, group: usize, slot: usize) -> &mut [Point<F>; 2] {
-        let level = &mut self.halves[0];
-        &mut level.points[group * level.count + slot]
-    }
-
-    /// Moves every chunk up by one level. Returns how many groups have arrived: their sums are there until the next
-    /// step. `background` is asked to work once for every addition.
-    #[inline(always)]
-    pub fn step(&mut self, field: F, background: &mut impl Background) -> usize {
+    pub fn step(
+        &mut self,
+        field: F,
+        groups: usize,
+        source: &mut impl Source<F>,
+        background: &mut impl Background,
+    ) -> usize {
         let last = self.last;
-        for level in self.halves[..last].iter_mut().chain([&mut self.end]) {
-            level.multiply_differences(field);
+        let first = &mut self.halves[0];
+        first.entries = groups;
+        first.flagged.fill([0; 2]);
+        first.multiply_differences(field, source, background);
+        for (level, points) in self.halves[1..last].iter_mut().zip(&self.points) {
+            let count = level.count;
+            level.multiply_differences(field, &mut Kept { count, points }, background);
         }
+        let mut kept = Kept { count: 2, points: &self.end_points };
+        self.end.multiply_differences(field, &mut kept, background);
         self.invert(field);
         // From the end to the beginning: a level is empty before the next chunk moves in.
-        let inverses = self.end.products;
-        self.end.add_pairs(field, inverses, &mut self.sums, background);
+        let mut kept = Kept { count: 2, points: &self.end_points };
+        self.end.add_pairs(field, &mut kept, &mut self.sums, background);
+        self.sums_flagged.copy_from_slice(&self.end.flagged);
+        self.end.entries = 0;
         let arrived = core::mem::take(&mut self.end_groups);
-        for i in (0..last).rev() {
+        for i in (1..last).rev() {
             let (level, next) = self.halves[i..i + 2].split_at_mut(1);
-            let inverses = level[0].products;
-            level[0].add_pairs(field, inverses, &mut next[0], background);
+            let (points, sums) = self.points[i - 1..i + 1].split_at_mut(1);
+            let mut kept = Kept { count: level[0].count, points: &points[0] };
+            level[0].add_pairs(field, &mut kept, &mut sums[0], background);
+            level[0].pass_on(&mut next[0]);
         }
+        let (first, second) = self.halves.split_at_mut(1);
+        first[0].add_pairs(field, source, &mut self.points[0], background);
+        first[0].pass_on(&mut second[0]);
         self.join(field);
         arrived
     }
@@ -337,11 +398,11 @@ impl<F: Field> Tree<F> {
         // An odd last group is added twice: its entry needs a second list.
         for list in 0..groups.next_multiple_of(2) {
             let group = list.min(groups.max(1) - 1);
-            let [a, b] = arrived.points[group];
+            let [a, b] = self.points[last - 1][group];
             let x = field.settle(field.mul(field.factor(b.x), beta));
             let (entry, h) = (list / 2, list % 2);
-            self.end.points[entry * 2][h] = a;
-            self.end.points[entry * 2 + 1][h] = Point { x, y: b.y };
+            self.end_points[entry * 2][h] = a;
+            self.end_points[entry * 2 + 1][h] = Point { x, y: b.y };
             self.end.flagged[entry][h] = arrived.flagged[group][0] | arrived.flagged[group][1];
         }
         self.end.entries = groups.div_ceil(2);
@@ -352,6 +413,6 @@ impl<F: Field> Tree<F> {
     #[inline(always)]
     pub fn sum(&self, group: usize) -> Sum<F> {
         let (entry, h) = (group / 2, group % 2);
-        Sum { point: self.sums.points[entry][h], flagged: self.sums.flagged[entry][h] }
+        Sum { point: self.sums[entry][h], flagged: self.sums_flagged[entry][h] }
     }
 }

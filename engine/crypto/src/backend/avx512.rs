@@ -76,6 +76,12 @@ instructions! {
     fn zip_even(a: Lane8, b: Lane8) -> Lane8 = _mm512_unpacklo_epi64(a, b);
     /// Lanes 1, 3, 5, 7 of `a` and `b`, alternating.
     fn zip_odd(a: Lane8, b: Lane8) -> Lane8 = _mm512_unpackhi_epi64(a, b);
+    /// Lanes 0, 1 of `a` and `b`, then lanes 4, 5 of `a` and `b`.
+    fn halves_low(a: Lane8, b: Lane8) -> Lane8 =
+        _mm512_permutex2var_epi64(a, _mm512_setr_epi64(0, 1, 8, 9, 4, 5, 12, 13), b);
+    /// Lanes 2, 3 of `a` and `b`, then lanes 6, 7 of `a` and `b`.
+    fn halves_high(a: Lane8, b: Lane8) -> Lane8 =
+        _mm512_permutex2var_epi64(a, _mm512_setr_epi64(2, 3, 10, 11, 6, 7, 14, 15), b);
     /// Pairs of lanes 0 and 2 of `a`, then of `b`.
     fn pairs_even(a: Lane8, b: Lane8) -> Lane8 = _mm512_shuffle_i64x2::<0b10_00_10_00>(a, b);
     /// Pairs of lanes 1 and 3 of `a`, then of `b`.
@@ -104,25 +110,23 @@ impl Avx512 {
         unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi64_epi16(a)) }
     }
 
-    /// A point of a table: the words of x, then those of y.
-    #[inline(always)]
-    pub fn read_point(self, point: &PackedPoint) -> Lane8 {
-        // SAFETY: the token; a `PackedPoint` is 64 bytes without padding, aligned to 64 (`repr(C, align(64))`).
-        unsafe { _mm512_load_si512((&raw const *point).cast()) }
-    }
-
-    /// The opposite of [`Avx512::read_point`].
+    /// The words of x, then those of y, to a point of a table.
     #[inline(always)]
     pub fn write_point(self, a: Lane8, point: &mut PackedPoint) {
-        // SAFETY: as for `read_point`; any 64 bytes are a valid `PackedPoint`.
+        // SAFETY: the token; a `PackedPoint` is 64 bytes without padding, aligned to 64 (`repr(C, align(64))`), and any
+        // 64 bytes are a valid one.
         unsafe { _mm512_store_si512((&raw mut *point).cast(), a) }
     }
 
-    /// A number into lanes 0 to 3; zero in the others.
+    /// One number into lanes 0 to 3, another into lanes 4 to 7.
     #[inline(always)]
-    fn read_number(self, value: &Words) -> Lane8 {
-        // SAFETY: the token, and the 32 bytes behind the reference; an unaligned load.
-        unsafe { _mm512_zextsi256_si512(_mm256_loadu_si256(value.as_ptr().cast())) }
+    fn read_two(self, low: &Words, high: &Words) -> Lane8 {
+        // SAFETY: the token, and the 32 bytes behind each reference; unaligned loads.
+        unsafe {
+            let low = _mm256_loadu_si256(low.as_ptr().cast());
+            let high = _mm256_loadu_si256(high.as_ptr().cast());
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
+        }
     }
 
     /// Lanes 0 to 3 into a number.
@@ -132,15 +136,52 @@ impl Avx512 {
         unsafe { _mm256_storeu_si256(value.as_mut_ptr().cast(), _mm512_castsi512_si256(a)) }
     }
 
+    /// Numbers 0 and 4, 1 and 5, 2 and 6, 3 and 7, as four registers of words: word `i` of number `lane` becomes
+    /// lane `lane` of register `i`.
+    #[inline(always)]
+    fn spread(self, [r04, r15, r26, r37]: [Lane8; 4]) -> [Lane8; 4] {
+        // Each holds an even or an odd word of two numbers, at lanes 0, 1 and 4, 5, and the next one beside it.
+        let (e01, o01) = (self.zip_even(r04, r15), self.zip_odd(r04, r15));
+        let (e23, o23) = (self.zip_even(r26, r37), self.zip_odd(r26, r37));
+        [
+            self.halves_low(e01, e23),
+            self.halves_low(o01, o23),
+            self.halves_high(e01, e23),
+            self.halves_high(o01, o23),
+        ]
+    }
+
     /// Eight numbers, one a lane, as four registers of words.
     #[inline(always)]
-    pub fn read_numbers(self, values: &[Words; 8]) -> [Lane8; 4] {
-        let mut rows = [self.zero(); 8];
-        for lane in 0..8 {
-            rows[lane] = self.read_number(&values[lane]);
-        }
-        let t = self.transpose(rows);
-        [t[0], t[1], t[2], t[3]]
+    pub fn read_numbers(self, n: &[Words; 8]) -> [Lane8; 4] {
+        self.spread([
+            self.read_two(&n[0], &n[4]),
+            self.read_two(&n[1], &n[5]),
+            self.read_two(&n[2], &n[6]),
+            self.read_two(&n[3], &n[7]),
+        ])
+    }
+
+    /// The x coordinates of eight points, as four registers of words.
+    #[inline(always)]
+    pub fn read_xs(self, p: &[&PackedPoint; 8]) -> [Lane8; 4] {
+        self.spread([
+            self.read_two(&p[0].x, &p[4].x),
+            self.read_two(&p[1].x, &p[5].x),
+            self.read_two(&p[2].x, &p[6].x),
+            self.read_two(&p[3].x, &p[7].x),
+        ])
+    }
+
+    /// The y coordinates of eight points, as four registers of words.
+    #[inline(always)]
+    pub fn read_ys(self, p: &[&PackedPoint; 8]) -> [Lane8; 4] {
+        self.spread([
+            self.read_two(&p[0].y, &p[4].y),
+            self.read_two(&p[1].y, &p[5].y),
+            self.read_two(&p[2].y, &p[6].y),
+            self.read_two(&p[3].y, &p[7].y),
+        ])
     }
 
     /// The opposite of [`Avx512::read_numbers`].

@@ -324,17 +324,18 @@ impl Field for Avx512 {
     #[inline(always)]
     fn gather(self, points: &[&PackedPoint], negate: LaneMask) -> (Fe, Fe) {
         let points: &[&PackedPoint; 8] = points.try_into().expect("one point a lane");
-        let mut rows = [self.zero(); 8];
-        for lane in 0..8 {
-            rows[lane] = self.read_point(points[lane]);
-        }
-        let t = self.transpose(rows);
-        let x = self.to_limbs([t[0], t[1], t[2], t[3]]);
-        let y = self.to_limbs([t[4], t[5], t[6], t[7]]);
+        let x = self.to_limbs(self.read_xs(points));
+        let y = self.to_limbs(self.read_ys(points));
         // p - y: no point of the curve has y = 0, and y < p, so 0 < p - y < p.
         let opposite = self.sub_limbs(self.all_limbs(&P_LIMBS), y);
         let y = self.blend_limbs(negate, opposite, y);
         (check_fe(Fe(x), 1), check_fe(Fe(y), 1))
+    }
+
+    #[inline(always)]
+    fn gather_x(self, points: &[&PackedPoint]) -> Fe {
+        let points = points.try_into().expect("one point a lane");
+        check_fe(Fe(self.to_limbs(self.read_xs(points))), 1)
     }
 
     #[inline(always)]

@@ -173,6 +173,11 @@ impl Field for Portable {
     }
 
     #[inline(always)]
+    fn gather_x(self, points: &[&PackedPoint]) -> Words {
+        points[0].x
+    }
+
+    #[inline(always)]
     fn scatter(self, x: Words, y: Words, points: &mut [PackedPoint]) {
         points[0] = PackedPoint { x: canonical(&x), y: canonical(&y) };
     }
