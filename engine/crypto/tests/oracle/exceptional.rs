@@ -19,8 +19,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::judge::{backends, verdict};
+use crate::kernel::{Kernel, OnLanes, on_all_backends, packed};
 use crate::seed;
-use crate::shapes::{Kernel, OnLanes, on_all_backends, packed};
 use crate::signer::{Signer, bytes, lambda, random, scalar};
 
 /// Lanes of the widest backend: a provoking signature is tried in each.
@@ -132,8 +132,8 @@ fn provoke(
 
 /// Whether some key makes an addition exceptional: not if both sides are sums of table entries of the same point.
 fn can_be_provoked([a, b]: Addition) -> bool {
-    let zero = |side: Scalar| bool::from(side.is_zero());
-    !(zero(a.of_g) && zero(b.of_g)) && !(zero(a.of_q) && zero(b.of_q))
+    let not_zero = |side: Scalar| !bool::from(side.is_zero());
+    (not_zero(a.of_g) || not_zero(b.of_g)) && (not_zero(a.of_q) || not_zero(b.of_q))
 }
 
 /// A provoking signature for every addition that has one, of every kind.

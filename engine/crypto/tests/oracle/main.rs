@@ -5,9 +5,12 @@
 
 mod batches;
 mod exceptional;
+mod fuzz;
 mod judge;
+mod kernel;
 mod shapes;
 mod signer;
+mod targets;
 mod threads;
 mod wycheproof;
 

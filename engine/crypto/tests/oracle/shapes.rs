@@ -1,17 +1,16 @@
 //! The kernel itself, with tables of every shape: the verifier only uses two of them.
 
-use farebox_crypto::backend::{Backend, Lanes};
-use farebox_crypto::field::PackedPoint;
-use farebox_crypto::field::portable::Portable;
-use farebox_crypto::kernel::{Decide, Decision, Item, NewWorkspace};
-use farebox_crypto::table::{Build, GENERATOR_POINT, Shape, Table};
+use std::collections::HashMap;
+
+use farebox_crypto::backend::Lanes;
+use farebox_crypto::kernel::Decision;
+use farebox_crypto::table::{Build, Shape, Table};
 use farebox_crypto::{Job, Outcome};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use secp256k1::PublicKey;
-use std::sync::OnceLock;
 
 use crate::judge::{agree, verdict};
+use crate::kernel::{Kernel, OnLanes, on_all_backends, packed};
 use crate::signer::{Signer, damage};
 use crate::{seed, signatures};
 
@@ -27,51 +26,6 @@ const MANY_WORTH: usize = 20_000;
 /// Random signatures hardly ever meet an exceptional addition; those at the edges and one kind of damage do. More than one in
 /// so many would mean that the kernel leaves its work to others.
 const UNDECIDED_AT_MOST_ONE_IN: usize = 20;
-
-pub fn generator() -> &'static Table {
-    static TABLE: OnceLock<Table> = OnceLock::new();
-    TABLE.get_or_init(|| Portable.run(Build { keys: &[GENERATOR_POINT], shape: Shape::GENERATOR }).remove(0))
-}
-
-pub fn packed(key: &PublicKey) -> PackedPoint {
-    let bytes = key.serialize_uncompressed();
-    let number = |bytes: &[u8]| farebox_crypto::field::number(bytes.try_into().expect("32 bytes"));
-    PackedPoint { x: number(&bytes[1..33]), y: number(&bytes[33..]) }
-}
-
-/// What a test does on every backend of this machine.
-pub trait OnLanes {
-    fn run<L: Lanes>(&self, lanes: L);
-}
-
-pub fn on_all_backends(test: &impl OnLanes) {
-    test.run(Portable);
-    #[cfg(target_arch = "x86_64")]
-    if let Backend::Avx512(lanes) = Backend::detect() {
-        test.run(lanes);
-    }
-}
-
-/// Decides jobs for given tables, with a fresh workspace or one that was used before.
-pub struct Kernel<L: Lanes> {
-    lanes: L,
-    workspace: farebox_crypto::kernel::Workspace<L>,
-}
-
-impl<L: Lanes> Kernel<L> {
-    pub fn new(lanes: L) -> Self {
-        Self { lanes, workspace: lanes.run(NewWorkspace) }
-    }
-
-    pub fn decide(&mut self, shape: Shape, jobs: &[(Job, &Table)]) -> Vec<Decision> {
-        let items: Vec<_> = jobs
-            .iter()
-            .map(|(job, table)| Item { digest: &job.digest, signature: &job.signature, table })
-            .collect();
-        let generator = generator();
-        self.lanes.run(Decide { workspace: &mut self.workspace, generator, shape, items: &items })
-    }
-}
 
 /// The table of the signer that a job names.
 struct Named<'a>(Job, &'a Table);
@@ -101,6 +55,7 @@ impl OnLanes for RandomAndDamaged {
         let signers = Signer::many(&mut rng, self.signers);
         let keys: Vec<_> = signers.iter().map(|signer| packed(&signer.key)).collect();
         let tables = lanes.run(Build { keys: &keys, shape: self.shape });
+        let named: HashMap<_, _> = signers.iter().map(|signer| signer.address).zip(&tables).collect();
         let mut kernel = Kernel::new(lanes);
         let (mut done, mut undecided) = (0, 0);
         while done < self.count {
@@ -113,9 +68,8 @@ impl OnLanes for RandomAndDamaged {
                 }
             }
             // The kernel knows tables, not addresses: a job that names nobody here is not for it.
-            let named = |job: &Job| signers.iter().position(|signer| signer.address == job.signer);
             let batch: Vec<_> =
-                jobs.iter().filter_map(|job| Some(Named(*job, &tables[named(job)?]))).collect();
+                jobs.iter().filter_map(|job| Some(Named(*job, named.get(&job.signer)?))).collect();
             let mut decide = |batch: &[Named]| {
                 let jobs: Vec<_> = batch.iter().map(|named| (named.0, named.1)).collect();
                 let decisions = kernel.decide(self.shape, &jobs);

