@@ -57,7 +57,7 @@ enum ServeError {
 impl ServeError {
     fn end(&self) -> End {
         match self {
-            Self::Config(_) | Self::Key(_) => End::Refused,
+            Self::Config(_) | Self::Key(_) | Self::Engine(EngineError::Backend(_)) => End::Refused,
             Self::Settlement(error) if error.is_refusal() => End::Refused,
             Self::Failed(_) => End::Failed,
             _ => End::CannotStart,
@@ -112,6 +112,7 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         .map_err(|error| ServeError::System { what: "start metrics", cause: io::Error::other(error) })?;
 
     let engine = start_engine(&config).await?;
+    tracing::info!(backend = engine.verifier().backend().name(), "vouchers are verified");
     let started = start(&config, &engine, payee_key, door_config, metrics).await;
     let Started { settlement, gateway, admin, stop } = match started {
         Ok(started) => started,
@@ -179,6 +180,7 @@ fn engine_config(config: &Config) -> farebox_engine::Config {
         shards: config.limits.shards.unwrap_or(default.shards),
         intake_max: config.limits.intake_max,
         batch_vouchers_max: config.limits.batch_vouchers_max,
+        signer_tables_bytes_max: config.limits.signer_tables_bytes_max,
         ..default
     }
 }

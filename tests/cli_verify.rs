@@ -5,7 +5,7 @@ mod program;
 use alloy_primitives::{Address, B256, U256, hex};
 use alloy_sol_types::{Eip712Domain, SolStruct, sol};
 use k256::ecdsa::SigningKey;
-use program::{farebox, farebox_with_input};
+use program::{command, end_of, farebox, farebox_with_input};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -49,6 +49,37 @@ fn every_vector_agrees_in_every_shape_of_input() {
     let all_valid = farebox_with_input(&["verify"], Value::from(valid.clone()).to_string().as_bytes());
     agrees(&all_valid.stdout, &valid);
     assert_eq!(all_valid.code, 0);
+}
+
+#[test]
+fn the_environment_chooses_the_backend_and_a_wrong_one_is_refused() {
+    let with = |backend: &str| {
+        let mut verify = command(&["verify", VECTORS]);
+        verify.env("FAREBOX_BACKEND", backend);
+        end_of(verify, b"")
+    };
+    agrees(&with("portable").stdout, &vectors());
+    agrees(&with("").stdout, &vectors());
+    let avx512 = with("avx512");
+    if farebox_crypto::backend::Backend::detect().name() == "avx512" {
+        agrees(&avx512.stdout, &vectors());
+    } else {
+        assert_eq!(avx512.code, 3);
+        assert!(
+            avx512.stderr.contains("FAREBOX_BACKEND is \"avx512\": this machine cannot"),
+            "{}",
+            avx512.stderr
+        );
+    }
+    let wrong = with("AVX-512");
+    assert_eq!((wrong.code, wrong.stdout.as_str()), (3, ""));
+    assert!(
+        wrong.stderr.contains(
+            "FAREBOX_BACKEND is \"AVX-512\": there is no such backend, expected portable or avx512"
+        ),
+        "{}",
+        wrong.stderr
+    );
 }
 
 #[test]

@@ -55,6 +55,7 @@
 //! | [`ledger`] | where the books live: in RocksDB, or in memory for tests |
 //! | [`chain`] | the port through which the door talks to the chain |
 //! | `http` | the door (feature `http`): 402 answers, a tower layer, metered streams |
+//! | [`verifier`] | one verifier for all threads, on the backend that the environment names |
 //! | [`clock`], [`entropy`] | the only readers of time and randomness |
 //! | [`core`](mod@core) | the rules and the words, without IO |
 //!
@@ -66,6 +67,7 @@ pub mod clock;
 pub mod entropy;
 pub mod ledger;
 pub mod pipeline;
+pub mod verifier;
 
 #[cfg(feature = "http")]
 pub mod http;
@@ -78,3 +80,4 @@ pub use ledger::{RocksLedger, RocksView};
 pub use pipeline::{
     Channel, Config, ConfigError, Engine, EngineError, Health, Refusal, Reply, Step, Verdict, Waited,
 };
+pub use verifier::{BackendVariableError, backend_from_environment, verifier_from_environment};

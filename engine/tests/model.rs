@@ -9,8 +9,7 @@ use std::collections::HashMap;
 
 use farebox_core::channel::{Answer, CloseReason, Command, Policy, Snapshot, State, apply, open};
 use farebox_core::units::{Amount, ChannelId, UnixSeconds};
-use farebox_core::voucher::{AnyDomain, AnySignedVoucher, Verified, Voucher};
-use farebox_crypto::Verifier;
+use farebox_core::voucher::{AnyDomain, AnySignedVoucher, Verified, Verifier, Voucher};
 use farebox_engine::clock::ManualClock;
 use farebox_engine::ledger::MemoryStore;
 use farebox_engine::{Config, Engine, MemoryLedger, Refusal, Reply, Verdict};
@@ -60,7 +59,7 @@ impl Model {
 fn verify(payer: &Payer, voucher: &AnySignedVoucher) -> Result<Verified<Voucher>, Refusal> {
     let identity = &payer.identity;
     let domain = AnyDomain::new(identity.protocol(), identity.chain_id, identity.escrow);
-    Ok(domain.verify_one(&Verifier::new(), voucher, identity.expected_signer())?)
+    Ok(Verifier::new().verify_one(&domain, voucher, identity.expected_signer())?)
 }
 
 fn start(switch: &std::sync::Arc<Switch>) -> Engine {

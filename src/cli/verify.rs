@@ -13,9 +13,9 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use farebox_core::voucher::VoucherError;
 use farebox_core::voucher::record::{Reason, VoucherRecord, verify_records};
-use farebox_crypto::Verifier;
+use farebox_core::voucher::{Verifier, VoucherError};
+use farebox_engine::verifier::{SIGNER_TABLES_BYTES_MAX, verifier_from_environment};
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
@@ -72,7 +72,11 @@ pub fn run(file: Option<&Path>) -> End {
             }
         },
     };
-    match verify(input, io::stdout().lock()) {
+    let verifier = match verifier_from_environment(SIGNER_TABLES_BYTES_MAX) {
+        Ok(verifier) => verifier,
+        Err(error) => return end_with(End::Refused, &error),
+    };
+    match verify(verifier, input, io::stdout().lock()) {
         Ok(Summary { invalid: 0, .. }) => End::Done,
         Ok(_) => End::Failed,
         Err(error) => end_with(End::Unusable, &error),
@@ -80,12 +84,12 @@ pub fn run(file: Option<&Path>) -> End {
 }
 
 /// Verifies everything in `input`, and writes one line a voucher to `output`, in order.
-pub fn verify(input: impl Read, output: impl Write) -> Result<Summary, VerifyError> {
+pub fn verify(verifier: Verifier, input: impl Read, output: impl Write) -> Result<Summary, VerifyError> {
     let allowance = Cell::new(VOUCHER_BYTES_MAX);
     let input = Metered { input: BufReader::new(input), allowance: &allowance };
     let mut json = serde_json::Deserializer::from_reader(input);
     let mut sink = Sink {
-        verifier: Verifier::new(),
+        verifier,
         batch: Vec::with_capacity(BATCH_VOUCHERS_MAX),
         output: BufWriter::new(output),
         summary: Summary::default(),

@@ -24,7 +24,11 @@ pub struct Ended {
 
 pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_farebox"));
-    command.args(arguments).env_remove("FAREBOX_LOG").env_remove("FAREBOX_LOG_FORMAT");
+    command
+        .args(arguments)
+        .env_remove("FAREBOX_LOG")
+        .env_remove("FAREBOX_LOG_FORMAT")
+        .env_remove("FAREBOX_BACKEND");
     command
 }
 

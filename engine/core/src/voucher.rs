@@ -22,7 +22,8 @@
 //! | [`v1`], [`v2`] | the terms that hash to a channel id, and the signatures of each protocol |
 //! | [`p256`], [`webauthn`] | the two signature types that are not secp256k1 |
 //! | [`signature`] | a signature's bytes as the escrow takes them |
-//! | [`verify`] | batches in, [`Verified`] vouchers out |
+//! | [`signed`] | a voucher with a signature, not yet verified |
+//! | [`verify`] | the [`Verifier`]: batches in, [`Verified`] vouchers out |
 //! | [`any`] | both protocols behind one type |
 //! | [`error`] | why a voucher is refused |
 //! | [`record`] | a voucher as text, for tools |
@@ -37,17 +38,19 @@ pub mod p256;
 pub mod protocol;
 pub mod record;
 pub mod signature;
+pub mod signed;
 pub mod v1;
 pub mod v2;
 pub mod verify;
 pub mod webauthn;
 
-pub use any::{AnyDomain, AnySignedVoucher, verify_mixed};
+pub use any::{AnyDomain, AnySignedVoucher};
 pub use domain::Domain;
 pub use error::{Curve, VoucherError, WebAuthnFault};
 pub use protocol::{Protocol, ProtocolVersion, Terms, V1, V2};
 pub use signature::Signature;
-pub use verify::{SignedVoucher, Verified};
+pub use signed::SignedVoucher;
+pub use verify::{Verification, Verified, Verifier, VoucherDomain};
 
 /// What a payer signs: of this channel, the payee may have this much in total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

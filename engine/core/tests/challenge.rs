@@ -9,8 +9,7 @@ use farebox_core::challenge::{
 };
 use farebox_core::channel::{Identity, Terms};
 use farebox_core::units::{Address, Amount, ChainId};
-use farebox_core::voucher::{AnyDomain, ProtocolVersion, Voucher};
-use farebox_crypto::Verifier;
+use farebox_core::voucher::{AnyDomain, ProtocolVersion, Verifier, Voucher};
 
 const EXCHANGES: &str = include_str!("fixtures/exchanges.txt");
 
@@ -85,7 +84,7 @@ fn real_credentials_are_read_and_their_vouchers_hold() {
         let domain = AnyDomain::new(protocol, ChainId(31337), escrow);
         let voucher = Voucher { channel_id: fields.channel, cumulative_amount: fields.cumulative };
         let signed = domain.parse(voucher, &fields.signature).unwrap();
-        domain.verify_one(&Verifier::new(), &signed, payer).unwrap();
+        Verifier::new().verify_one(&domain, &signed, payer).unwrap();
     }
     for action in ["open", "voucher", "close"] {
         assert!(

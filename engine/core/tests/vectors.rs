@@ -2,8 +2,9 @@
 
 use farebox_core::units::{Address, Amount, B256, ChainId, ChannelId};
 use farebox_core::voucher::record::{Reason, VoucherRecord, verify_records};
-use farebox_core::voucher::{AnyDomain, AnySignedVoucher, ProtocolVersion, Voucher, VoucherError, v1, v2};
-use farebox_crypto::Verifier;
+use farebox_core::voucher::{
+    AnyDomain, AnySignedVoucher, ProtocolVersion, Verifier, Voucher, VoucherError, v1, v2,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -80,7 +81,7 @@ impl VoucherCase {
 
     fn verify(&self) -> Result<Vec<u8>, VoucherError> {
         let signed = self.parse()?;
-        let verified = self.domain().verify_one(&Verifier::new(), &signed, address(&self.expected_signer))?;
+        let verified = Verifier::new().verify_one(&self.domain(), &signed, address(&self.expected_signer))?;
         assert_eq!(*verified.get(), self.voucher());
         Ok(verified.signature().as_bytes().to_vec())
     }
@@ -136,7 +137,7 @@ fn every_voucher_gets_its_verdict() {
                 assert_eq!(chain.len(), 65);
                 let again = case.domain().parse(case.voucher(), &chain).unwrap();
                 let signer = address(&case.expected_signer);
-                case.domain().verify_one(&Verifier::new(), &again, signer).unwrap();
+                Verifier::new().verify_one(&case.domain(), &again, signer).unwrap();
                 expanded += 1;
             }
             (Some(false), verdict) => {

@@ -7,8 +7,7 @@ use farebox_core::challenge::rfc3339::UnixMillis;
 use farebox_core::challenge::{Credential, Payload, Request, credential};
 use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Spend, Terms};
 use farebox_core::units::{Address, B256, ChannelId};
-use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Voucher};
-use farebox_crypto::Verifier;
+use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Verifier, Voucher};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Response};
 
@@ -75,7 +74,7 @@ pub(super) struct Inner {
     pub(super) chain: Arc<dyn Chain>,
     pub(super) config: DoorConfig,
     pub(super) clock: Arc<dyn Clock>,
-    pub(super) verifier: Verifier,
+    pub(super) verifier: Arc<Verifier>,
     pub(super) transactions: Arc<Flights>,
     pub(super) streams: Arc<Streams>,
     pub(super) challenge_serial: AtomicU64,
@@ -114,11 +113,11 @@ impl Door {
         let transactions = Flights::new(config.transactions_in_flight_max);
         let challenge_serial = AtomicU64::new(clock.unix_millis());
         let inner = Inner {
+            verifier: engine.verifier(),
             engine,
             chain,
             config,
             clock,
-            verifier: Verifier::new(),
             transactions,
             streams: Arc::default(),
             challenge_serial,

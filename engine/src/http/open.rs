@@ -111,10 +111,9 @@ impl Inner {
         voucher: &AnySignedVoucher,
         signer: Address,
     ) -> Result<(), Refused> {
-        let verified = domain(checked).verify_one(&self.verifier, voucher, signer);
+        let verified = self.verifier.verify_one(&domain(checked), voucher, signer);
         verified.map(|_| ()).map_err(|error| problem::voucher(&error, checked.channel))
     }
-
 }
 
 /// Who signed a v1 voucher.

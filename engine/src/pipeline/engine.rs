@@ -6,7 +6,7 @@ use std::time::Duration;
 use farebox_core::channel::{ChainPosition, Identity, Phase, Rejection, Snapshot, Spend};
 use farebox_core::journal::Cursor;
 use farebox_core::units::{Amount, ChannelId};
-use farebox_core::voucher::AnySignedVoucher;
+use farebox_core::voucher::{AnySignedVoucher, Verifier};
 use tokio::sync::{broadcast, oneshot};
 
 use super::message::{Change, ReplyTo, Request};
@@ -47,6 +47,11 @@ impl Engine {
         config.check()?;
         let (shared, threads) = threads::start(config, Arc::new(ledger), Arc::new(clock))?;
         Ok(Self { inner: Arc::new(Inner { shared, threads }) })
+    }
+
+    /// The verifier of all shards, for vouchers of channels that the books do not know yet.
+    pub fn verifier(&self) -> Arc<Verifier> {
+        Arc::clone(&self.inner.shared.verifier)
     }
 
     /// Enters a channel that the chain knows. A channel that the books know already is answered with what

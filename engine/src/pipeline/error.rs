@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::ConfigError;
 use crate::ledger::LedgerError;
+use crate::verifier::BackendVariableError;
 
 /// The machine failed. The request may or may not have been done: a retry finds out, and is charged once.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -29,6 +30,9 @@ pub enum EngineError {
     /// The configuration makes no sense. Nothing was started.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// The environment asks for a backend that this machine does not have. Nothing was started.
+    #[error(transparent)]
+    Backend(#[from] BackendVariableError),
     /// The operating system gave no thread. Nothing was started.
     #[error("cannot start thread {name}: {cause}")]
     Thread {

@@ -12,7 +12,7 @@ use farebox_core::channel::{
     Answer, ChainPosition, CloseReason, Command, Decision, Identity, Rejection, Snapshot, decide, open,
 };
 use farebox_core::units::{Amount, ChannelId, UnixSeconds};
-use farebox_crypto::Verifier;
+use farebox_core::voucher::Verifier;
 
 use super::message::{Answered, Batch, Change, Request, ToCommitter, ToShard};
 use super::residents::Residents;
@@ -47,7 +47,7 @@ pub(super) struct Shard {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     pub(super) residents: Residents,
-    pub(super) verifier: Verifier,
+    pub(super) verifier: Arc<Verifier>,
     /// The newest checkpoint that this shard began to give images for.
     pub(super) generation: u64,
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use farebox_core::journal::Cursor;
 use farebox_core::units::ChannelId;
+use farebox_core::voucher::Verifier;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
@@ -34,17 +35,20 @@ pub(super) struct Shared {
     pub(super) waiters: Waiters,
     /// How far the chain was read.
     pub(super) cursor: CursorBook,
+    /// Verifies for all shards and for the door: what one learns of a signer serves the others.
+    pub(super) verifier: Arc<Verifier>,
     /// The newest checkpoint whose images are durable: what it held may leave memory.
     durable_generation: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(changes_max: usize, cursor: Option<Cursor>) -> Arc<Self> {
+    pub(super) fn new(changes_max: usize, cursor: Option<Cursor>, verifier: Arc<Verifier>) -> Arc<Self> {
         Arc::new(Self {
             health: watch::Sender::new(Health::Running),
             changes: broadcast::Sender::new(changes_max),
             waiters: Waiters::default(),
             cursor: CursorBook::new(cursor),
+            verifier,
             durable_generation: AtomicU64::new(0),
         })
     }

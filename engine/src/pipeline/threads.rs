@@ -15,7 +15,6 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use farebox_core::journal::FrameBuilder;
-use farebox_crypto::Verifier;
 use tokio::sync::watch;
 
 use super::checkpointer::{self, Checkpointer};
@@ -28,6 +27,7 @@ use super::start::{Recovered, recover_and_release};
 use super::{Config, EngineError, report};
 use crate::clock::Clock;
 use crate::ledger::Ledger;
+use crate::verifier::verifier_from_environment;
 
 /// The ways into the shards. The handles own it; the committer only borrows it to wake who sleeps.
 pub(super) struct Intakes {
@@ -109,9 +109,10 @@ pub(super) fn start(
     ledger: Arc<dyn Ledger>,
     clock: Arc<dyn Clock>,
 ) -> Result<(Arc<Shared>, Threads), EngineError> {
+    let verifier = Arc::new(verifier_from_environment(config.signer_tables_bytes_max)?);
     let Recovered { channels, head, covers } = recover_and_release(&*ledger, &*clock, &config)?;
     let config = Arc::new(config);
-    let shared = Shared::new(config.changes_max, head.cursor);
+    let shared = Shared::new(config.changes_max, head.cursor, verifier);
     let shards_count = config.shards;
 
     let (committer_sender, committer_queue) =
@@ -139,7 +140,7 @@ pub(super) fn start(
             clock: Arc::clone(&clock),
             shared: Arc::clone(&shared),
             residents: Residents::new(resident_max, recovered),
-            verifier: Verifier::new(),
+            verifier: Arc::clone(&shared.verifier),
             generation: 0,
         });
     }

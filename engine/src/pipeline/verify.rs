@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 use farebox_core::channel::{Identity, Rejection};
 use farebox_core::units::{Address, ChannelId};
-use farebox_core::voucher::{AnyDomain, AnySignedVoucher, Verified, Voucher, verify_mixed};
-use farebox_crypto::Verifier;
+use farebox_core::voucher::{AnyDomain, AnySignedVoucher, Verified, Verifier, Voucher};
 
 use super::message::{Change, Request};
 use super::residents::Residents;
@@ -92,7 +91,7 @@ pub(super) fn verify(
         });
     }
     let jobs: Vec<_> = tasks.iter().map(|task| (&*task.domain, task.voucher, task.signer)).collect();
-    let outcomes = verify_mixed(verifier, &jobs);
+    let outcomes = verifier.verify_mixed(&jobs);
     for (task, outcome) in tasks.iter().zip(outcomes) {
         proofs[task.place] = match outcome {
             Ok(verified) => Proof::Verified(verified),

@@ -4,7 +4,7 @@ const GOOD: &str = r#"{"protocol":"v1","chainId":4217,"escrow":"0x51bd6194a25ac6
 
 fn run(input: &str) -> (Result<Summary, VerifyError>, String) {
     let mut output = Vec::new();
-    let answer = verify(input.as_bytes(), &mut output);
+    let answer = verify(Verifier::new(), input.as_bytes(), &mut output);
     (answer, String::from_utf8(output).unwrap())
 }
 
@@ -83,7 +83,7 @@ fn an_empty_input_is_no_success_but_an_empty_list_is() {
 fn a_voucher_without_end_is_refused_early() {
     let endless = io::repeat(b'a');
     let input = io::Read::chain(&b"{\"signature\":\""[..], endless);
-    let error = verify(input, io::sink()).unwrap_err().to_string();
+    let error = verify(Verifier::new(), input, io::sink()).unwrap_err().to_string();
     assert!(error.contains("longer than 65536 bytes"), "{error}");
 }
 
@@ -108,7 +108,7 @@ fn an_output_that_breaks_is_an_error() {
         }
     }
     let lines = format!("{GOOD}\n").repeat(3);
-    assert!(matches!(verify(lines.as_bytes(), Broken), Err(VerifyError::Output(_))));
+    assert!(matches!(verify(Verifier::new(), lines.as_bytes(), Broken), Err(VerifyError::Output(_))));
     let many = "{}\n".repeat(3 * BATCH_VOUCHERS_MAX);
-    assert!(matches!(verify(many.as_bytes(), Broken), Err(VerifyError::Output(_))));
+    assert!(matches!(verify(Verifier::new(), many.as_bytes(), Broken), Err(VerifyError::Output(_))));
 }

@@ -17,8 +17,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use farebox_core::units::{Address, Amount, ChainId, ChannelId};
-use farebox_core::voucher::{Domain, SignedVoucher, V1, Voucher};
-use farebox_crypto::Verifier;
+use farebox_core::voucher::{Domain, SignedVoucher, V1, Voucher, Verifier};
 // Linked for its own sake.
 use farebox_settlement_plan as _;
 
@@ -98,7 +97,7 @@ pub extern "C" fn main(_: c_int, _: *const *const u8) -> c_int {
     let valid = |amount| {
         let voucher = Voucher { channel_id: ChannelId(channel), cumulative_amount: Amount::new(amount) };
         SignedVoucher::parse(voucher, &signature)
-            .is_ok_and(|signed| domain.verify_one(&verifier, &signed, signer).is_ok())
+            .is_ok_and(|signed| verifier.verify_one(&domain, &signed, signer).is_ok())
     };
     c_int::from(!valid(0) || valid(1))
 }

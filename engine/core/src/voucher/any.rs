@@ -1,11 +1,6 @@
 //! Both protocols behind one type, for code that holds channels of both.
 
-use alloc::vec::Vec;
-
-use farebox_crypto::Verifier;
-
-use super::verify::{Task, run};
-use super::{Domain, ProtocolVersion, Signature, SignedVoucher, V1, V2, Verified, Voucher, VoucherError};
+use super::{Domain, ProtocolVersion, Signature, SignedVoucher, V1, V2, Voucher, VoucherError};
 use crate::units::{Address, B256, ChainId};
 
 /// One escrow on one chain, of either protocol.
@@ -72,24 +67,6 @@ impl AnyDomain {
         AnySignedVoucher::parse(self.version(), voucher, signature)
     }
 
-    /// Verifies one voucher against its expected signer.
-    pub fn verify_one(
-        &self,
-        verifier: &Verifier,
-        voucher: &AnySignedVoucher,
-        expected_signer: Address,
-    ) -> Result<Verified<Voucher>, VoucherError> {
-        match (self, voucher) {
-            (Self::V1(domain), AnySignedVoucher::V1(voucher)) => {
-                domain.verify_one(verifier, voucher, expected_signer)
-            }
-            (Self::V2(domain), AnySignedVoucher::V2(voucher)) => {
-                domain.verify_one(verifier, voucher, expected_signer)
-            }
-            _ => Err(self.mismatch(voucher)),
-        }
-    }
-
     /// Who signed a voucher; see [`Domain::recover_signer`].
     pub fn recover_signer(&self, voucher: &AnySignedVoucher) -> Result<Address, VoucherError> {
         match (self, voucher) {
@@ -99,19 +76,7 @@ impl AnyDomain {
         }
     }
 
-    fn task<'a>(
-        &self,
-        voucher: &'a AnySignedVoucher,
-        expected_signer: Address,
-    ) -> Result<Task<'a>, VoucherError> {
-        match (self, voucher) {
-            (Self::V1(domain), AnySignedVoucher::V1(voucher)) => Ok(voucher.task(domain, expected_signer)),
-            (Self::V2(domain), AnySignedVoucher::V2(voucher)) => Ok(voucher.task(domain, expected_signer)),
-            _ => Err(self.mismatch(voucher)),
-        }
-    }
-
-    fn mismatch(&self, voucher: &AnySignedVoucher) -> VoucherError {
+    pub(super) fn mismatch(&self, voucher: &AnySignedVoucher) -> VoucherError {
         VoucherError::ProtocolMismatch { found: voucher.version(), expected: self.version() }
     }
 }
@@ -148,13 +113,4 @@ impl AnySignedVoucher {
             Self::V2(signed) => signed.to_chain_bytes(),
         }
     }
-}
-
-/// Verifies vouchers of any domains in one batch, each against its expected signer. One answer a
-/// voucher, in order; a voucher that meets the domain of the other protocol is refused.
-pub fn verify_mixed(
-    verifier: &Verifier,
-    vouchers: &[(&AnyDomain, &AnySignedVoucher, Address)],
-) -> Vec<Result<Verified<Voucher>, VoucherError>> {
-    run(verifier, vouchers.iter().map(|(domain, voucher, signer)| domain.task(voucher, *signer)))
 }

@@ -1,6 +1,6 @@
 //! Words of 32 bytes, as the ABI and EIP-712 lay them out, and their hash.
 
-use crate::units::{Address, Amount, B256, ChainId};
+use crate::units::{Address, B256, ChainId};
 
 /// The Keccak-256 hash of `bytes`.
 pub(super) fn keccak(bytes: &[u8]) -> B256 {
@@ -15,13 +15,6 @@ pub(super) fn keccak_words<const N: usize>(words: [B256; N]) -> B256 {
 /// An address, padded on the left.
 pub(super) fn address_word(address: Address) -> B256 {
     address.into_word()
-}
-
-/// An amount as an unsigned integer.
-pub(super) fn amount_word(amount: Amount) -> B256 {
-    let mut word = B256::ZERO;
-    word[16..].copy_from_slice(&amount.get().to_be_bytes());
-    word
 }
 
 /// A chain id as an unsigned integer.

@@ -7,7 +7,7 @@ use core::fmt::{self, Debug, Display};
 use core::hash::Hash;
 use core::str::FromStr;
 
-use super::verify::{SignatureRef, sealed::Sealed};
+use super::signed::{SignatureRef, sealed::Sealed};
 use super::{VoucherError, v1, v2};
 use crate::units::{Address, Amount, ChainId, ChannelId};
 

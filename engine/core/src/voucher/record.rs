@@ -7,10 +7,9 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use alloy_primitives::hex;
-use farebox_crypto::Verifier;
 use serde::Deserialize;
 
-use super::{AnyDomain, AnySignedVoucher, ProtocolVersion, Voucher, VoucherError, verify_mixed};
+use super::{AnyDomain, AnySignedVoucher, ProtocolVersion, Verifier, Voucher, VoucherError};
 use crate::units::{Address, Amount, B256, ChainId, ChannelId};
 
 mod field;
@@ -74,7 +73,8 @@ impl VoucherRecord {
     /// Whether the record holds a voucher that its expected signer signed.
     pub fn verify(&self, verifier: &Verifier) -> Result<(), Reason> {
         let Parsed { key: (version, chain_id, escrow), voucher, expected_signer } = self.parse()?;
-        AnyDomain::new(version, chain_id, escrow).verify_one(verifier, &voucher, expected_signer)?;
+        let domain = AnyDomain::new(version, chain_id, escrow);
+        verifier.verify_one(&domain, &voucher, expected_signer)?;
         Ok(())
     }
 
@@ -126,7 +126,7 @@ pub fn verify_records(verifier: &Verifier, records: &[VoucherRecord]) -> Vec<Res
         .flatten()
         .map(|record| (&domains[&record.key], &record.voucher, record.expected_signer))
         .collect();
-    let mut answers = verify_mixed(verifier, &batch).into_iter();
+    let mut answers = verifier.verify_mixed(&batch).into_iter();
     let mut next = || answers.next().expect("a batch has one answer for every voucher");
     parsed
         .iter()

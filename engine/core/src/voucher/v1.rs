@@ -5,7 +5,7 @@ use farebox_crypto::ecdsa;
 use super::hash::{address_word, chain_word, keccak_words};
 use super::protocol::{self, SignatureScheme};
 use super::signature::refuse_wrapper;
-use super::verify::{SignatureRef, sealed::Sealed};
+use super::signed::{SignatureRef, sealed::Sealed};
 use super::{Curve, VoucherError};
 use crate::units::{Address, B256, ChainId, ChannelId};
 

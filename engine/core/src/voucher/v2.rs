@@ -7,8 +7,8 @@ use super::hash::{address_word, chain_word, keccak_words};
 use super::p256::{P256_BYTES, P256Signature};
 use super::protocol::{self, SignatureScheme};
 use super::signature::{PREFIX_P256, PREFIX_WEBAUTHN, refuse_wrapper};
+use super::signed::{SignatureRef, sealed::Sealed};
 use super::v1::parse_secp256k1;
-use super::verify::{SignatureRef, sealed::Sealed};
 use super::webauthn::{WEBAUTHN_BYTES_MAX, WEBAUTHN_BYTES_MIN, WebAuthnSignature};
 use crate::units::{Address, B256, ChainId, ChannelId};
 

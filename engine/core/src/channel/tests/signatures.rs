@@ -1,12 +1,11 @@
 //! The whole way of a voucher with real keys: signed, verified for the terms, taken, claimed.
 
-use farebox_crypto::Verifier;
 use k256::ecdsa::SigningKey;
 
 use super::support::*;
 use crate::channel::*;
 use crate::units::{Address, B256};
-use crate::voucher::{AnyDomain, ProtocolVersion, Voucher, VoucherError};
+use crate::voucher::{AnyDomain, ProtocolVersion, Verifier, Voucher, VoucherError};
 
 fn address_of(key: &SigningKey) -> Address {
     let point = key.verifying_key().to_sec1_point(false);
@@ -44,13 +43,13 @@ fn only_a_signature_of_the_terms_signer_reaches_the_books() {
         let digest = domain.digest(&voucher).unwrap();
 
         let forged = domain.parse(voucher, &sign(&stranger_key, digest)).unwrap();
-        let refused = domain.verify_one(&verifier, &forged, signer);
+        let refused = verifier.verify_one(&domain, &forged, signer);
         assert_eq!(refused, Err(VoucherError::WrongSigner { expected: signer }));
         assert_eq!(domain.recover_signer(&forged), Ok(address_of(&stranger_key)));
 
         let bytes = sign(&payer_key, digest);
         let signed = domain.parse(voucher, &bytes).unwrap();
-        let verified = domain.verify_one(&verifier, &signed, signer).unwrap();
+        let verified = verifier.verify_one(&domain, &signed, signer).unwrap();
         let accept = Command::Accept { voucher: verified, then: charge(1, 100) };
         let taken = apply(&state, accept, &Policy::default(), NOW).unwrap().next;
         let close = Command::BeginClose(CloseReason::Forced);

@@ -2,7 +2,6 @@
 
 use alloc::string::ToString;
 
-use farebox_crypto::Verifier;
 use serde_json::{Value, json};
 
 use super::*;

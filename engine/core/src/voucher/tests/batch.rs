@@ -3,15 +3,13 @@
 
 use alloc::vec::Vec;
 
-use farebox_crypto::Verifier;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::signers::{P256_ORDER, SECP256K1_ORDER, Signer, negate, seeded};
 use crate::units::{Address, Amount, B256, ChainId, ChannelId};
 use crate::voucher::{
-    AnyDomain, AnySignedVoucher, Domain, ProtocolVersion, SignedVoucher, V2, Voucher, VoucherError,
-    verify_mixed,
+    AnyDomain, AnySignedVoucher, Domain, ProtocolVersion, SignedVoucher, V2, Verifier, Voucher, VoucherError,
 };
 
 /// Every run draws the same vouchers; change it to look elsewhere.
@@ -39,7 +37,7 @@ impl Sent {
     }
 
     fn verify(&self) -> Result<(), VoucherError> {
-        let verified = self.domain().verify_one(&Verifier::new(), &self.parse()?, self.expected_signer)?;
+        let verified = Verifier::new().verify_one(&self.domain(), &self.parse()?, self.expected_signer)?;
         assert_eq!(verified.get(), &self.voucher);
         assert_eq!(verified.signer(), self.expected_signer);
         Ok(())
@@ -176,7 +174,7 @@ fn ten_thousand_vouchers_pass_as_signed_and_fail_as_damaged() {
     assert!(batch.len() > VOUCHERS + VOUCHERS / 2, "most damage is seen by verification only");
     let questions: Vec<_> =
         batch.iter().map(|(domain, voucher, signer, _)| (domain, voucher, *signer)).collect();
-    let answers = verify_mixed(&Verifier::new(), &questions);
+    let answers = Verifier::new().verify_mixed(&questions);
     assert_eq!(answers.len(), batch.len());
     for (answer, (_, voucher, _, alone)) in answers.iter().zip(&batch) {
         assert_eq!(answer.as_ref().map(drop).map_err(|error| *error), *alone);
@@ -205,11 +203,11 @@ fn one_domains_batch_answers_in_order_with_every_kind_in_it() {
     let verifier = Verifier::new();
     for size in [0, 1, 2, 64, 300] {
         let batch: Vec<_> = signed[..size].iter().map(|(voucher, signer)| (voucher, *signer)).collect();
-        let answers = domain.verify_batch(&verifier, &batch);
+        let answers = verifier.verify_batch(&domain, &batch);
         assert_eq!(answers.len(), size);
         for (i, (answer, (voucher, signer))) in answers.iter().zip(&batch).enumerate() {
             assert_eq!(answer.is_ok(), i % 5 != 0);
-            assert_eq!(*answer, domain.verify_one(&verifier, voucher, *signer));
+            assert_eq!(*answer, verifier.verify_one(&domain, voucher, *signer));
         }
     }
 }
@@ -226,12 +224,12 @@ fn a_voucher_of_the_other_protocol_is_refused_and_spoils_nothing() {
     let mismatch =
         VoucherError::ProtocolMismatch { found: ProtocolVersion::V1, expected: ProtocolVersion::V2 };
     let signer = signer.address();
-    assert_eq!(second.verify_one(&Verifier::new(), &signed, signer), Err(mismatch));
+    assert_eq!(Verifier::new().verify_one(&second, &signed, signer), Err(mismatch));
     let batch = [(&first, &signed, signer), (&second, &signed, signer), (&first, &signed, signer)];
-    let answers = verify_mixed(&Verifier::new(), &batch);
+    let answers = Verifier::new().verify_mixed(&batch);
     assert!(answers[0].is_ok() && answers[2].is_ok());
     assert_eq!(answers[1], Err(mismatch));
     // The same bytes, read as the other protocol, were signed over another digest.
     let replayed = second.parse(voucher, signed.to_chain_bytes().as_bytes()).unwrap();
-    assert!(second.verify_one(&Verifier::new(), &replayed, signer).is_err());
+    assert!(Verifier::new().verify_one(&second, &replayed, signer).is_err());
 }

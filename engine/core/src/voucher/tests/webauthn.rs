@@ -4,11 +4,9 @@
 use alloc::format;
 use alloc::string::String;
 
-use farebox_crypto::Verifier;
-
 use super::signers::{FLAGS_PRESENT_AND_VERIFIED, Signer, challenge, client_data, seeded, webauthn};
 use crate::units::{Address, Amount, B256, ChainId, ChannelId};
-use crate::voucher::{Domain, SignedVoucher, V2, Voucher, VoucherError, WebAuthnFault};
+use crate::voucher::{Domain, SignedVoucher, V2, Verifier, Voucher, VoucherError, WebAuthnFault};
 
 struct Case {
     signer: Signer,
@@ -32,7 +30,7 @@ impl Case {
         let Signer::WebAuthn(key) = &self.signer else { unreachable!() };
         let bytes = webauthn(key, flags, client_data.as_bytes());
         let signed = SignedVoucher::<V2>::parse(self.voucher, &bytes)?;
-        let verified = self.domain.verify_one(&Verifier::new(), &signed, self.signer.address())?;
+        let verified = Verifier::new().verify_one(&self.domain, &signed, self.signer.address())?;
         assert_eq!(verified.signature().as_bytes(), bytes);
         Ok(verified.signer())
     }
@@ -125,7 +123,7 @@ fn another_authenticator_is_another_signer() {
     let case = Case::new();
     let other = Signer::webauthn(&mut seeded(21));
     let signed = SignedVoucher::<V2>::parse(case.voucher, &other.sign(case.digest)).unwrap();
-    let refused = case.domain.verify_one(&Verifier::new(), &signed, case.signer.address());
+    let refused = Verifier::new().verify_one(&case.domain, &signed, case.signer.address());
     assert_eq!(refused, Err(VoucherError::WrongSigner { expected: case.signer.address() }));
     assert_eq!(case.domain.recover_signer(&signed), Ok(other.address()));
 }
