@@ -3,7 +3,9 @@
 #
 #   make demo    a real client pays through Farebox on a local chain
 #   make test    everything: formats, lints, Rust, contracts, end to end with real clients
-#   make bench   the verifier against libsecp256k1, in one run
+#   make test-long  a million signatures and more histories: takes hours
+#   make fuzz    every fuzz target for FUZZ_SECONDS
+#   make bench   the verifier beside its peers, in one run
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -15,12 +17,16 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop bench lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-long fuzz bench bench-verify bench-verify-docs lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
-	@echo "make bench   measures the verifier against libsecp256k1"
+	@echo "make test-long    the verifier against libsecp256k1 on more than a million signatures (5 minutes)"
+	@echo "make fuzz    every fuzz target for FUZZ_SECONDS (20), needs a nightly compiler"
+	@echo "make test-long   the random tests with a million signatures and 100,000 histories: takes hours"
+	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
+	@echo "make bench   measures the verifier beside its peers (bench-verify: ARGS=\"--quick FILTER\")"
 	@echo "make lint    formats, clippy, no_std, contract artifacts"
 	@echo "make fmt     formats the sources"
 
@@ -43,6 +49,29 @@ lint: setup
 
 test-rust: setup
 	cargo test --locked --workspace
+	@echo "once more, with the bound of every limb checked"
+	cargo test --locked -p farebox-crypto --features verify
+
+# How many signatures each backend is given, through the verifier and once more through the kernel.
+LONG_SIGNATURES ?= 600000
+
+test-long: setup
+	FAREBOX_ORACLE_SIGNATURES=$(LONG_SIGNATURES) cargo test --locked --release -p farebox-crypto --test oracle -- --nocapture
+
+fuzz:
+	@FUZZ_SECONDS="$(FUZZ_SECONDS)" scripts/fuzz.sh
+	# Once more with the bound of every limb checked.
+	cargo test --locked -p farebox-crypto --features verify
+
+# Optimised builds: these tests compute for a long time.
+test-long: setup
+	FAREBOX_ORACLE_SIGNATURES=$${FAREBOX_ORACLE_SIGNATURES:-1000000} \
+		cargo test --locked --release -p farebox-crypto --test oracle -- --nocapture
+	FAREBOX_SEEDS=$${FAREBOX_SEEDS:-100000} \
+		cargo test --locked --release -p farebox-simulation --test simulation -- --nocapture
+
+fuzz:
+	@scripts/fuzz.sh
 
 test-contracts: setup
 	scripts/contracts.sh check
@@ -51,8 +80,19 @@ test-contracts: setup
 test-interop: build
 	node --test --test-concurrency=$(INTEROP_JOBS) tests/interop/*.test.mjs
 
-bench:
-	cargo bench --locked -p farebox-crypto --bench verify
+bench: bench-verify
+
+# ARGS: --quick, and a part of the names of the cases to measure.
+bench-verify:
+	@echo "building the benchmark (the first time its peers are compiled: 5 to 15 minutes on two cores)"
+	cargo build --locked --release -p farebox-benches --features fast-peers
+	$(TARGET_DIR)/release/verify $(ARGS)
+
+# Writes docs/benchmarks/verify.md and its plot. "+" marks a commit with changes of its own on top.
+bench-verify-docs: export BENCH_COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- Cargo.lock engine benches || echo +)
+bench-verify-docs: export BENCH_DATE = $(shell date -u +%F)
+bench-verify-docs: ARGS = --docs
+bench-verify-docs: bench-verify
 
 fmt:
 	cargo fmt --all

@@ -87,7 +87,8 @@ impl<L: Lanes> Kernel<L> for Decide<'_, '_, L> {
                 None => coming.groups = 0,
             }
             let mut fetch = Fetch { lanes, points: coming.points::<L>() };
-            let arrived = tree.step(lanes, entering.groups, &mut Gather { lanes, chosen: &entering }, &mut fetch);
+            let arrived =
+                tree.step(lanes, entering.groups, &mut Gather { lanes, chosen: &entering }, &mut fetch);
             fetch.all();
             if arrived > 0 {
                 let items = arriving.next().expect("as many chunks arrive as were sent");

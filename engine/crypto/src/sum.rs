@@ -150,8 +150,8 @@ impl<F: Field> Level<F> {
         for entry in 0..self.entries {
             let prefixes = &mut self.prefixes[entry * pairs..][..pairs];
             let before = products;
-            for pair in 0..pairs {
-                prefixes[pair] = products;
+            for (pair, prefix) in prefixes.iter_mut().enumerate() {
+                *prefix = products;
                 let (p, q) = (source.xs(entry, pair), source.xs(entry, pair + right));
                 for h in 0..2 {
                     products[h] = field.mul(products[h], field.sub(q[h], p[h]));
