@@ -22,8 +22,6 @@ INTEROP_JOBS ?= 2
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
-	@echo "make test-long    the verifier against libsecp256k1 on more than a million signatures (5 minutes)"
-	@echo "make fuzz    every fuzz target for FUZZ_SECONDS (20), needs a nightly compiler"
 	@echo "make test-long   the random tests with a million signatures and 100,000 histories: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
 	@echo "make bench   measures the verifier beside its peers (bench-verify: ARGS=\"--quick FILTER\")"
@@ -49,17 +47,6 @@ lint: setup
 
 test-rust: setup
 	cargo test --locked --workspace
-	@echo "once more, with the bound of every limb checked"
-	cargo test --locked -p farebox-crypto --features verify
-
-# How many signatures each backend is given, through the verifier and once more through the kernel.
-LONG_SIGNATURES ?= 600000
-
-test-long: setup
-	FAREBOX_ORACLE_SIGNATURES=$(LONG_SIGNATURES) cargo test --locked --release -p farebox-crypto --test oracle -- --nocapture
-
-fuzz:
-	@FUZZ_SECONDS="$(FUZZ_SECONDS)" scripts/fuzz.sh
 	# Once more with the bound of every limb checked.
 	cargo test --locked -p farebox-crypto --features verify
 
