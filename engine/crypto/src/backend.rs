@@ -37,7 +37,28 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
-    fn prefetch(self, _point: &PackedPoint) {}
+    fn prefetch(self, point: &PackedPoint) {
+        prefetch(point);
+    }
+}
+
+/// Asks for a cache line, on processors whose instruction for it is known here.
+#[allow(unsafe_code)]
+#[inline(always)]
+fn prefetch(point: &PackedPoint) {
+    let address = &raw const *point;
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has SSE; a prefetch of any address does nothing but fetch.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T1 }>(address.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: `prfm` of any address does nothing but fetch: it neither faults nor changes a register, a flag or memory.
+    unsafe {
+        core::arch::asm!("prfm pldl2keep, [{}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let _ = address;
 }
 
 /// Proof that this processor has AVX-512 with IFMA and VBMI2, and that the system keeps the registers.

@@ -1,10 +1,18 @@
 //! The field with plain integers: one number, four words, always below `2^256` and not always below `p`.
 //!
-//! Runs on every processor, and is the oracle for the other backends. Multiplication is schoolbook with
-//! 128-bit products; the upper half folds down with `2^256 = 2^32 + 977 (mod p)`.
+//! Runs on every processor, and is the oracle for the other backends. Multiplication is schoolbook, a row of four
+//! products at a time; the upper half folds down with `2^256 = 2^32 + 977 (mod p)`.
+//!
+//! # What makes it fast
+//!
+//! * A row is added up in one chain of carries, and a chain is nothing but `overflowing_add` and `carrying_add` next to each
+//!   other: then the compiler keeps the carry in the processor's flag, and does not count it with comparisons.
+//! * A borrow is as likely as not, so it is no branch: [`select_unpredictable`] says so. A *second* carry or borrow is
+//!   met once in `2^189` numbers, so it is a branch that is always foreseen, and costs nothing.
 
 use super::{FOLD_256, Field, LaneMask, P, PackedPoint, THREE_HALVES, Words};
 use crate::modinv::{self, Modulus};
+use core::hint::select_unpredictable;
 
 /// The plain backend: nothing to detect, so anyone may make one.
 #[derive(Clone, Copy, Debug, Default)]
@@ -13,121 +21,153 @@ pub struct Portable;
 /// `p` for the inversion.
 static MODULUS: Modulus = Modulus::new(P);
 
-/// `a + b + carry` and the carry out, which is 0 or 1 if `carry` is.
+/// The low and the high word of a product.
 #[inline(always)]
-pub(crate) const fn adc(a: u64, b: u64, carry: u64) -> (u64, u64) {
-    let sum = a as u128 + b as u128 + carry as u128;
-    (sum as u64, (sum >> 64) as u64)
+const fn product(a: u64, b: u64) -> (u64, u64) {
+    let product = a as u128 * b as u128;
+    (product as u64, (product >> 64) as u64)
 }
 
-/// `a - b - borrow` and the borrow out, 0 or 1.
+/// `a * word`: at most `(2^256 - 1) * (2^64 - 1)`.
 #[inline(always)]
-pub(crate) const fn sbb(a: u64, b: u64, borrow: u64) -> (u64, u64) {
-    let difference = (a as u128).wrapping_sub(b as u128).wrapping_sub(borrow as u128);
-    (difference as u64, (difference >> 64) as u64 & 1)
+pub(crate) fn row(a: &Words, word: u64) -> [u64; 5] {
+    let (l0, h0) = product(a[0], word);
+    let (l1, h1) = product(a[1], word);
+    let (l2, h2) = product(a[2], word);
+    let (l3, h3) = product(a[3], word);
+    let (r1, carry) = l1.overflowing_add(h0);
+    let (r2, carry) = l2.carrying_add(h1, carry);
+    let (r3, carry) = l3.carrying_add(h2, carry);
+    [l0, r1, r2, r3, h3 + u64::from(carry)]
 }
 
-/// `acc + a * b + carry` and the carry out: never overflows, `(2^64-1)^2 + 2 * (2^64-1) < 2^128`.
+/// `a` plus a [`row`]: below `2^320`, `2^256 - 1 + (2^256 - 1) * (2^64 - 1) = (2^256 - 1) * 2^64`.
 #[inline(always)]
-pub(crate) const fn mac(acc: u64, a: u64, b: u64, carry: u64) -> (u64, u64) {
-    let sum = acc as u128 + a as u128 * b as u128 + carry as u128;
-    (sum as u64, (sum >> 64) as u64)
+pub(crate) fn add_row(a: &[u64], row: [u64; 5]) -> [u64; 5] {
+    let (s0, carry) = a[0].overflowing_add(row[0]);
+    let (s1, carry) = a[1].carrying_add(row[1], carry);
+    let (s2, carry) = a[2].carrying_add(row[2], carry);
+    let (s3, carry) = a[3].carrying_add(row[3], carry);
+    [s0, s1, s2, s3, row[4] + u64::from(carry)]
 }
 
 /// The whole product of two numbers of 256 bits.
 #[inline(always)]
 pub(crate) fn wide(a: &Words, b: &Words) -> [u64; 8] {
-    let mut product = [0; 8];
-    for i in 0..4 {
-        let mut carry = 0;
-        for j in 0..4 {
-            (product[i + j], carry) = mac(product[i + j], a[i], b[j], carry);
-        }
-        product[i + 4] = carry;
-    }
-    product
+    let t0 = row(a, b[0]);
+    let t1 = add_row(&t0[1..], row(a, b[1]));
+    let t2 = add_row(&t1[1..], row(a, b[2]));
+    let t3 = add_row(&t2[1..], row(a, b[3]));
+    [t0[0], t1[0], t2[0], t3[0], t3[1], t3[2], t3[3], t3[4]]
 }
 
 /// The whole square: the mixed products once, doubled, and the squares of the words.
 #[inline(always)]
 fn wide_square(a: &Words) -> [u64; 8] {
-    let (m1, carry) = mac(0, a[0], a[1], 0);
-    let (m2, carry) = mac(0, a[0], a[2], carry);
-    let (m3, m4) = mac(0, a[0], a[3], carry);
-    let (m3, carry) = mac(m3, a[1], a[2], 0);
-    let (m4, m5) = mac(m4, a[1], a[3], carry);
-    let (m5, m6) = mac(m5, a[2], a[3], 0);
-    let square = |word: u64| {
-        let square = u128::from(word) * u128::from(word);
-        (square as u64, (square >> 64) as u64)
-    };
-    let (s0, s1) = square(a[0]);
-    let (s2, s3) = square(a[1]);
-    let (s4, s5) = square(a[2]);
-    let (s6, s7) = square(a[3]);
-    let (r1, carry) = adc(m1 << 1, s1, 0);
-    let (r2, carry) = adc(m2 << 1 | m1 >> 63, s2, carry);
-    let (r3, carry) = adc(m3 << 1 | m2 >> 63, s3, carry);
-    let (r4, carry) = adc(m4 << 1 | m3 >> 63, s4, carry);
-    let (r5, carry) = adc(m5 << 1 | m4 >> 63, s5, carry);
-    let (r6, carry) = adc(m6 << 1 | m5 >> 63, s6, carry);
-    [s0, r1, r2, r3, r4, r5, r6, s7 + (m6 >> 63) + carry]
-}
-
-/// Adds `extra * 2^256`, reduced modulo `p`, to `a`. `extra` is below `2^34`.
-#[inline(always)]
-fn fold(a: [u64; 4], extra: u64) -> Words {
-    let (l0, carry) = mac(a[0], extra, FOLD_256, 0);
-    let (l1, carry) = adc(a[1], 0, carry);
-    let (l2, carry) = adc(a[2], 0, carry);
-    let (l3, carry) = adc(a[3], 0, carry);
-    // A second carry leaves less than 2^68 behind, so that adding FOLD_256 once more ends in word 1.
-    let (l0, carry) = adc(l0, carry * FOLD_256, 0);
-    [l0, l1 + carry, l2, l3]
+    // a0 * (a1, a2, a3), and a1 * (a2, a3) with a2 * a3 above it: five words from bit 64 on, and four from bit 192 on.
+    let (m1, h1) = product(a[0], a[1]);
+    let (l2, h2) = product(a[0], a[2]);
+    let (l3, h3) = product(a[0], a[3]);
+    let (m2, carry) = l2.overflowing_add(h1);
+    let (m3, carry) = l3.carrying_add(h2, carry);
+    let m4 = h3 + u64::from(carry);
+    let (n3, g3) = product(a[1], a[2]);
+    let (l4, g4) = product(a[1], a[3]);
+    let (l5, g5) = product(a[2], a[3]);
+    let (n4, carry) = l4.overflowing_add(g3);
+    let (n5, carry) = l5.carrying_add(g4, carry);
+    let n6 = g5 + u64::from(carry);
+    let (m3, carry) = m3.overflowing_add(n3);
+    let (m4, carry) = m4.carrying_add(n4, carry);
+    let (m5, carry) = n5.carrying_add(0, carry);
+    let m6 = n6 + u64::from(carry);
+    let (s0, s1) = product(a[0], a[0]);
+    let (s2, s3) = product(a[1], a[1]);
+    let (s4, s5) = product(a[2], a[2]);
+    let (s6, s7) = product(a[3], a[3]);
+    let (r1, carry) = (m1 << 1).overflowing_add(s1);
+    let (r2, carry) = (m2 << 1 | m1 >> 63).carrying_add(s2, carry);
+    let (r3, carry) = (m3 << 1 | m2 >> 63).carrying_add(s3, carry);
+    let (r4, carry) = (m4 << 1 | m3 >> 63).carrying_add(s4, carry);
+    let (r5, carry) = (m5 << 1 | m4 >> 63).carrying_add(s5, carry);
+    let (r6, carry) = (m6 << 1 | m5 >> 63).carrying_add(s6, carry);
+    [s0, r1, r2, r3, r4, r5, r6, s7 + (m6 >> 63) + u64::from(carry)]
 }
 
 /// A product of 512 bits modulo `p`, below `2^256`.
 #[inline(always)]
-fn reduce(product: [u64; 8]) -> Words {
-    let (l0, carry) = mac(product[0], product[4], FOLD_256, 0);
-    let (l1, carry) = mac(product[1], product[5], FOLD_256, carry);
-    let (l2, carry) = mac(product[2], product[6], FOLD_256, carry);
-    let (l3, carry) = mac(product[3], product[7], FOLD_256, carry);
-    // The carry is below FOLD_256 + 1 < 2^34.
-    fold([l0, l1, l2, l3], carry)
+fn reduce(t: &[u64; 8]) -> Words {
+    let upper = [t[4], t[5], t[6], t[7]];
+    // What is left above 2^256 is at most FOLD_256, so that its own fold is below 2^67.
+    let [l0, l1, l2, l3, over] = add_row(&t[..4], row(&upper, FOLD_256));
+    let (low, high) = product(over, FOLD_256);
+    let (l0, carry) = l0.overflowing_add(low);
+    let (l1, carry) = l1.carrying_add(high, carry);
+    let (l2, carry) = l2.carrying_add(0, carry);
+    let (l3, carry) = l3.carrying_add(0, carry);
+    if carry { fold_carry([l0, l1, l2, l3]) } else { [l0, l1, l2, l3] }
+}
+
+/// `a + 2^256` modulo `p`, for `a` below `2^67`.
+#[cold]
+fn fold_carry(a: Words) -> Words {
+    let (l0, carry) = a[0].overflowing_add(FOLD_256);
+    [l0, a[1] + u64::from(carry), a[2], a[3]]
+}
+
+/// `a - 2^256` modulo `p`, for `a` of at least `2^256 - FOLD_256`, whose lowest word is large enough to take from.
+#[cold]
+fn fold_borrow(a: Words) -> Words {
+    [a[0] - FOLD_256, a[1], a[2], a[3]]
 }
 
 /// `a * b` modulo `p`.
 #[inline(always)]
-pub fn mul(a: &Words, b: &Words) -> Words {
-    reduce(wide(a, b))
+fn mul(a: &Words, b: &Words) -> Words {
+    reduce(&wide(a, b))
+}
+
+/// `a^2` modulo `p`.
+#[inline(always)]
+fn square(a: &Words) -> Words {
+    reduce(&wide_square(a))
 }
 
 /// `a - b` modulo `p`.
 #[inline(always)]
-pub fn sub(a: &Words, b: &Words) -> Words {
-    let (l0, borrow) = sbb(a[0], b[0], 0);
-    let (l1, borrow) = sbb(a[1], b[1], borrow);
-    let (l2, borrow) = sbb(a[2], b[2], borrow);
-    let (l3, borrow) = sbb(a[3], b[3], borrow);
-    // A borrow stands for 2^256 too much: take FOLD_256 back. A second borrow leaves at least 2^256 - 2^33
-    // behind, whose lowest word is large enough to take the rest from.
-    let (l0, borrow) = sbb(l0, borrow * FOLD_256, 0);
-    let (l1, borrow) = sbb(l1, 0, borrow);
-    let (l2, borrow) = sbb(l2, 0, borrow);
-    let (l3, borrow) = sbb(l3, 0, borrow);
-    [l0 - borrow * FOLD_256, l1, l2, l3]
+fn sub(a: &Words, b: &Words) -> Words {
+    let (l0, borrow) = a[0].overflowing_sub(b[0]);
+    let (l1, borrow) = a[1].borrowing_sub(b[1], borrow);
+    let (l2, borrow) = a[2].borrowing_sub(b[2], borrow);
+    let (l3, borrow) = a[3].borrowing_sub(b[3], borrow);
+    // A borrow stands for 2^256 too much: take FOLD_256 back. A second one needs b > p.
+    let (l0, borrow) = l0.overflowing_sub(select_unpredictable(borrow, FOLD_256, 0));
+    let (l1, borrow) = l1.borrowing_sub(0, borrow);
+    let (l2, borrow) = l2.borrowing_sub(0, borrow);
+    let (l3, borrow) = l3.borrowing_sub(0, borrow);
+    if borrow { fold_borrow([l0, l1, l2, l3]) } else { [l0, l1, l2, l3] }
+}
+
+/// `p - a` if asked, else `a`, for `0 < a < p`. The signs of digits are random, so there is no branch.
+#[inline(always)]
+fn negate_if(negate: bool, a: &Words) -> Words {
+    let mask = select_unpredictable(negate, u64::MAX, 0);
+    // p - a = (2^256 - 1 - a) - (FOLD_256 - 1).
+    let (l0, borrow) = (a[0] ^ mask).overflowing_sub(mask & (FOLD_256 - 1));
+    let (l1, borrow) = (a[1] ^ mask).borrowing_sub(0, borrow);
+    let (l2, borrow) = (a[2] ^ mask).borrowing_sub(0, borrow);
+    [l0, l1, l2, (a[3] ^ mask) - u64::from(borrow)]
 }
 
 /// The number below `p`.
 #[inline(always)]
-pub fn canonical(a: &Words) -> Words {
+fn canonical(a: &Words) -> Words {
     // a >= p exactly if a + (2^256 - p) carries out, and then the sum is the number wanted.
-    let (l0, carry) = adc(a[0], FOLD_256, 0);
-    let (l1, carry) = adc(a[1], 0, carry);
-    let (l2, carry) = adc(a[2], 0, carry);
-    let (l3, carry) = adc(a[3], 0, carry);
-    if carry == 1 { [l0, l1, l2, l3] } else { *a }
+    let (l0, carry) = a[0].overflowing_add(FOLD_256);
+    let (l1, carry) = a[1].carrying_add(0, carry);
+    let (l2, carry) = a[2].carrying_add(0, carry);
+    let (l3, carry) = a[3].carrying_add(0, carry);
+    if carry { [l0, l1, l2, l3] } else { *a }
 }
 
 /// Turns every number into its inverse modulo `p`. None may be zero modulo `p`.
@@ -169,7 +209,7 @@ impl Field for Portable {
     #[inline(always)]
     fn gather(self, points: &[&PackedPoint], negate: LaneMask) -> (Words, Words) {
         let point = points[0];
-        (point.x, if negate & 1 == 0 { point.y } else { sub(&[0; 4], &point.y) })
+        (point.x, negate_if(negate & 1 == 1, &point.y))
     }
 
     #[inline(always)]
@@ -199,7 +239,7 @@ impl Field for Portable {
 
     #[inline(always)]
     fn square(self, a: Words) -> Words {
-        reduce(wide_square(&a))
+        square(&a)
     }
 
     #[inline(always)]
@@ -214,7 +254,7 @@ impl Field for Portable {
 
     #[inline(always)]
     fn square_sub2(self, a: Words, b: Words, c: Words) -> Words {
-        sub(&sub(&reduce(wide_square(&a)), &b), &c)
+        sub(&sub(&square(&a), &b), &c)
     }
 
     #[inline(always)]
@@ -224,7 +264,7 @@ impl Field for Portable {
 
     #[inline(always)]
     fn is_zero(self, a: Words) -> LaneMask {
-        LaneMask::from(canonical(&a) == [0; 4])
+        LaneMask::from(a == [0; 4] || a == P)
     }
 
     #[inline(always)]
