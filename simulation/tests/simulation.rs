@@ -1,6 +1,5 @@
 //! Histories by seed: the books, the chain and the disk, from one generator.
 
-use farebox_simulation::bug::Bug;
 use farebox_simulation::run::{SEED_VARIABLE, SEEDS_VARIABLE, number, play, play_all};
 use farebox_simulation::world::Options;
 
@@ -34,22 +33,10 @@ fn replay() {
     }
 }
 
-/// Seeds in which a planted mistake must show.
-const SEEDS_PER_BUG: u64 = 400;
-
 #[test]
 fn a_seed_is_a_history() {
     for seed in 0..20 {
         let played = [(); 2].map(|()| play(Options::of(seed)).unwrap_or_else(|failure| panic!("{failure}")));
         assert_eq!(played[0], played[1], "seed {seed}");
-    }
-}
-
-#[test]
-fn every_planted_mistake_is_found() {
-    for bug in Bug::ALL {
-        let found =
-            (0..SEEDS_PER_BUG).find(|seed| play(Options { bug: Some(bug), ..Options::of(*seed) }).is_err());
-        assert!(found.is_some(), "{bug:?} was not found in {SEEDS_PER_BUG} seeds");
     }
 }
