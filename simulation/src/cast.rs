@@ -6,7 +6,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::sync::{LazyLock, PoisonError, RwLock};
+use std::sync::LazyLock;
 
 use farebox_core::channel::{Advertised, Identity, Terms};
 use farebox_core::units::{Address, Amount, B256, ChainId, ChannelId};
@@ -118,13 +118,11 @@ impl Member {
 
 /// A voucher of a member's channel, signed by some hand.
 pub fn sign(index: MemberIndex, amount: Amount, hand: Hand) -> AnySignedVoucher {
-    static SIGNED: LazyLock<RwLock<HashMap<(MemberIndex, Amount, Hand), AnySignedVoucher>>> =
-        LazyLock::new(RwLock::default);
-    let what = (index, amount, hand);
-    let known = SIGNED.read().unwrap_or_else(PoisonError::into_inner).get(&what).cloned();
-    known.unwrap_or_else(|| {
-        let signed = sign_anew(index, amount, hand);
-        SIGNED.write().unwrap_or_else(PoisonError::into_inner).entry(what).or_insert(signed).clone()
+    thread_local! {
+        static SIGNED: RefCell<HashMap<(MemberIndex, Amount, Hand), AnySignedVoucher>> = RefCell::default();
+    }
+    SIGNED.with_borrow_mut(|signed| {
+        signed.entry((index, amount, hand)).or_insert_with(|| sign_anew(index, amount, hand)).clone()
     })
 }
 
