@@ -25,7 +25,7 @@ help:
 	@echo "make test-long   the random tests with a million signatures and 100,000 histories: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
 	@echo "make bench   measures the verifier beside its peers (bench-verify: ARGS=\"--quick FILTER\")"
-	@echo "make lint    formats, clippy, no_std, contract artifacts"
+	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, contract artifacts"
 	@echo "make fmt     formats the sources"
 
 setup:
@@ -44,6 +44,8 @@ lint: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	scripts/check-no-std.sh
+	scripts/check-lanes-inlined.sh
+	scripts/check-lean-build.sh
 
 test-rust: setup
 	cargo test --locked --workspace

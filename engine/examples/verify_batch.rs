@@ -6,8 +6,8 @@ use std::error::Error;
 use std::thread;
 use std::time::Instant;
 
-use farebox_core::units::{Address, Amount, ChainId, ChannelId};
-use farebox_core::voucher::{Domain, SignedVoucher, V2, Voucher};
+use farebox_engine::core::units::{Address, Amount, ChainId, ChannelId};
+use farebox_engine::core::voucher::{Domain, SignedVoucher, V2, Voucher};
 use farebox_engine::verifier::{SIGNER_TABLES_BYTES_MAX, verifier_from_environment};
 use k256::ecdsa::SigningKey;
 
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .iter()
         .map(|key| {
             let public = key.verifying_key().to_sec1_point(false);
-            Address::from_slice(&farebox_crypto::keccak256(&public.as_bytes()[1..])[12..])
+            Address::from_raw_public_key(&public.as_bytes()[1..])
         })
         .collect();
     println!("signing {VOUCHERS} vouchers of {PAYERS} payers");

@@ -2,9 +2,11 @@
 //!
 //! This is what a service embeds to be paid by machines. An [`Engine`] takes vouchers of payment
 //! channels, verifies them against the signer that the books know, charges for requests in the same step,
-//! and answers when that is durable. It never talks to a chain.
+//! and answers when that is durable. It never talks to a chain. A service that only wants to know whether vouchers hold
+//! takes a [`Verifier`].
 //!
-//! ```
+#![cfg_attr(feature = "pipeline", doc = "```")]
+#![cfg_attr(not(feature = "pipeline"), doc = "```ignore")]
 //! use farebox_engine::core::channel::{RequestKey, Spend};
 //! use farebox_engine::core::units::{Amount, ChannelId};
 //! use farebox_engine::core::voucher::AnySignedVoucher;
@@ -55,29 +57,39 @@
 //! | [`ledger`] | where the books live: in RocksDB, or in memory for tests |
 //! | [`chain`] | the port through which the door talks to the chain |
 //! | `http` | the door (feature `http`): 402 answers, a tower layer, metered streams |
-//! | [`verifier`] | one verifier for all threads, on the backend that the environment names |
+//! | [`verifier`] | verifies without books: one verifier for all threads, on the backend that the environment names |
 //! | [`clock`], [`entropy`] | the only readers of time and randomness |
 //! | [`core`](mod@core) | the rules and the words, without IO |
 //!
-//! The features `rocksdb` and `http` (both on by default) only add modules.
+//! The features `pipeline` (the engine and its ledgers), `rocksdb` and `http` are all on by default and only add modules.
+//! Without any, this is [`verifier`] and [`core`](mod@core): no tokio, no RocksDB.
 #![forbid(unsafe_code)]
 
-pub mod chain;
-pub mod clock;
-pub mod entropy;
-pub mod ledger;
-pub mod pipeline;
 pub mod verifier;
 
+#[cfg(feature = "pipeline")]
+pub mod chain;
+#[cfg(feature = "pipeline")]
+pub mod clock;
+#[cfg(feature = "pipeline")]
+pub mod entropy;
 #[cfg(feature = "http")]
 pub mod http;
+#[cfg(feature = "pipeline")]
+pub mod ledger;
+#[cfg(feature = "pipeline")]
+pub mod pipeline;
 
-pub use clock::{Clock, SystemClock};
 pub use farebox_core as core;
+pub use verifier::{BackendVariableError, Verifier, backend_from_environment, verifier_from_environment};
+
+#[cfg(feature = "pipeline")]
+pub use clock::{Clock, SystemClock};
+#[cfg(feature = "pipeline")]
 pub use ledger::{Ledger, LedgerError, LedgerRead, MemoryLedger};
 #[cfg(feature = "rocksdb")]
 pub use ledger::{RocksLedger, RocksView};
+#[cfg(feature = "pipeline")]
 pub use pipeline::{
     Channel, Config, ConfigError, Engine, EngineError, Health, Refusal, Reply, Step, Verdict, Waited,
 };
-pub use verifier::{BackendVariableError, backend_from_environment, verifier_from_environment};

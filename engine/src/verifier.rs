@@ -1,12 +1,31 @@
 //! The verifier as a process sets it up: one for all threads, on the backend that the environment names.
 //!
-//! The crypto crate knows no environment. This module reads the one variable that there is, for the engine, the
+//! A service that keeps its books elsewhere needs no more than this module: a [`Verifier`], asked from any number of
+//! threads. `examples/verify_batch.rs` shows it whole.
+//!
+//! ```
+//! use farebox_engine::core::units::{Address, ChainId};
+//! use farebox_engine::core::voucher::{Domain, SignedVoucher, V2};
+//! use farebox_engine::verifier::{Verifier, verifier_from_environment, SIGNER_TABLES_BYTES_MAX};
+//!
+//! /// Which vouchers hold. The signers are those that the channels' terms name.
+//! fn valid(verifier: &Verifier, vouchers: &[(&SignedVoucher<V2>, Address)]) -> Vec<bool> {
+//!     let domain = Domain::tempo(ChainId(4217));
+//!     verifier.verify_batch(&domain, vouchers).iter().map(|answer| answer.is_ok()).collect()
+//! }
+//!
+//! let verifier = verifier_from_environment(SIGNER_TABLES_BYTES_MAX)?;
+//! assert!(valid(&verifier, &[]).is_empty());
+//! # Ok::<(), farebox_engine::BackendVariableError>(())
+//! ```
+//!
+//! The crates below know no environment. This module reads the one variable that there is, for the engine, the
 //! program and the benchmarks alike.
 
 use std::env;
 
-use farebox_core::voucher::Verifier;
-use farebox_crypto::backend::{Backend, BackendError};
+pub use farebox_core::voucher::{Verification, Verified, Verifier};
+pub use farebox_crypto::backend::{Backend, BackendError};
 
 /// The environment variable that overrides the choice of a backend: `portable` or `avx512`.
 pub const BACKEND_VARIABLE: &str = "FAREBOX_BACKEND";

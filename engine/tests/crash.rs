@@ -1,4 +1,5 @@
 //! A process that dies at any write: what was acknowledged is there afterwards, and nothing is paid twice.
+#![cfg(feature = "pipeline")]
 
 mod support;
 

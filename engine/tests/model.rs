@@ -2,6 +2,7 @@
 //!
 //! The model verifies every voucher first and asks the rules one step after the other. The engine refuses
 //! some vouchers before it verifies them and works on batches; neither may show.
+#![cfg(feature = "pipeline")]
 
 mod support;
 

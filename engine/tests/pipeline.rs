@@ -1,4 +1,5 @@
 //! The engine as its callers see it: one voucher, many callers, full queues, failing disks.
+#![cfg(feature = "pipeline")]
 
 mod support;
 

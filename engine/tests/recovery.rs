@@ -1,4 +1,5 @@
 //! What is on disk is what was in memory, for any steps in any order, on every ledger.
+#![cfg(feature = "pipeline")]
 
 mod support;
 
