@@ -17,11 +17,13 @@ Exit codes:
   0  done; for `verify`: every voucher is valid
   1  `verify`: a voucher is invalid; `serve`: the server failed while it ran
   2  bad arguments, or input that cannot be used
-  3  the configuration or a key file is refused, also because the chain is another than it says
+  3  the configuration, a key file or FAREBOX_BACKEND is refused, also because the chain is another than
+     it says
   4  cannot start, or cannot reach what is needed: the chain, the ledger, an address
 
 Environment:
   FAREBOX__SERVER__LISTEN=…   overrides `listen` in [server]; every key likewise
+  FAREBOX_BACKEND=…           verifies with \"portable\" or \"avx512\" code, not the fastest that runs here
   FAREBOX_LOG=…               filters logs (default \"info\"); they go to stderr
   FAREBOX_LOG_FORMAT=json     logs as JSON lines";
 

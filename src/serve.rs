@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use farebox_engine::clock::SystemClock;
 use farebox_engine::core::channel::Policy;
-use farebox_engine::{Engine, EngineError, Health, MemoryLedger, RocksLedger};
+use farebox_engine::{
+    BackendVariableError, Engine, EngineError, Health, MemoryLedger, RocksLedger, backend_from_environment,
+};
 use farebox_settlement::PayeeSigner;
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::net::TcpListener;
@@ -40,6 +42,8 @@ enum ServeError {
     Config(#[from] ConfigError),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Backend(#[from] BackendVariableError),
     #[error("ledger.path: {0}")]
     Ledger(#[from] farebox_engine::LedgerError),
     #[error(transparent)]
@@ -57,7 +61,7 @@ enum ServeError {
 impl ServeError {
     fn end(&self) -> End {
         match self {
-            Self::Config(_) | Self::Key(_) | Self::Engine(EngineError::Backend(_)) => End::Refused,
+            Self::Config(_) | Self::Key(_) | Self::Backend(_) => End::Refused,
             Self::Settlement(error) if error.is_refusal() => End::Refused,
             Self::Failed(_) => End::Failed,
             _ => End::CannotStart,
@@ -65,9 +69,10 @@ impl ServeError {
     }
 }
 
-/// `--check-config`: the configuration and the key files; no chain, no ledger, no address. Makes nothing.
+/// `--check-config`: the configuration, the key files and the backend; no chain, no ledger, no address. Makes nothing.
 pub fn check(path: &Path) -> End {
     let checked = load_config(path).map_err(ServeError::from).and_then(|config| {
+        backend_from_environment()?;
         keys::check_challenge_key(&config.server.challenge_key_file)?;
         Ok(keys::payee_key(&config)?)
     });
@@ -102,6 +107,8 @@ fn fail(error: &ServeError) -> End {
 }
 
 async fn serve(config: Config) -> Result<(), ServeError> {
+    // The engine asks again; here nothing was opened yet.
+    backend_from_environment()?;
     let mut signals =
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
     let payee_key = keys::payee_key(&config)?;
@@ -112,7 +119,9 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         .map_err(|error| ServeError::System { what: "start metrics", cause: io::Error::other(error) })?;
 
     let engine = start_engine(&config).await?;
-    tracing::info!(backend = engine.verifier().backend().name(), "vouchers are verified");
+    let (backend, tables_bytes_max) =
+        (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
+    tracing::info!(backend, tables_bytes_max, "vouchers are verified");
     let started = start(&config, &engine, payee_key, door_config, metrics).await;
     let Started { settlement, gateway, admin, stop } = match started {
         Ok(started) => started,
