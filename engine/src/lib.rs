@@ -65,6 +65,7 @@
 //! Without any, this is [`verifier`] and [`core`](mod@core): no tokio, no RocksDB.
 #![forbid(unsafe_code)]
 
+mod pages;
 pub mod verifier;
 
 #[cfg(feature = "pipeline")]

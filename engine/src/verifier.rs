@@ -22,6 +22,7 @@
 //! The crates below know no environment. This module reads the one variable that there is, for the engine, the
 //! program and the benchmarks alike.
 
+use crate::pages;
 use std::env;
 
 pub use farebox_core::voucher::{Verification, Verified, Verifier};
@@ -56,8 +57,9 @@ fn backend_named(name: &str) -> Result<Backend, BackendVariableError> {
 }
 
 /// A verifier on the backend of [`backend_from_environment`] that keeps no more than so many bytes of tables. Share it:
-/// every thread that has its own pays for its own tables.
+/// every thread that has its own pays for its own tables. Tables lie in pages of 2 MB where the system has them.
 pub fn verifier_from_environment(signer_tables_bytes_max: usize) -> Result<Verifier, BackendVariableError> {
+    pages::offer_large_pages();
     Ok(Verifier::with(backend_from_environment()?, signer_tables_bytes_max))
 }
 

@@ -34,6 +34,8 @@
 pub mod avx512;
 pub mod portable;
 
+use bytemuck::{Pod, Zeroable};
+
 #[cfg(test)]
 mod tests;
 
@@ -50,7 +52,7 @@ pub const FOLD_256: u64 = 0x1_0000_03d1;
 pub const THREE_HALVES: Words = [0xffff_ffff_7fff_fe19, u64::MAX, u64::MAX, 0x7fff_ffff_ffff_ffff];
 
 /// A point of the curve, neither infinity nor anything but affine coordinates: one cache line of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Zeroable, Pod)]
 #[repr(C, align(64))]
 pub struct PackedPoint {
     /// The x coordinate, below `p`.

@@ -11,7 +11,9 @@
 //! | [`keccak`] | Keccak-256 |
 //! | [`backend`] | which instructions this machine has; the only door to SIMD code |
 //! | [`kernel`] | signatures of known signers, a chunk at a time |
+//! | [`cold`] | the same for signers without a table |
 //! | [`field`], [`scalar`] | numbers modulo `p` and `n`, in lanes |
+//! | [`memory`] | where tables lie |
 //! | [`table`], [`sum`] | tables of odd multiples, and the tree that adds their points |
 //!
 //! # What stands behind the door
@@ -41,10 +43,12 @@ extern crate alloc;
 extern crate std;
 
 pub mod backend;
+pub mod cold;
 pub mod ecdsa;
 pub mod field;
 pub mod keccak;
 pub mod kernel;
+pub mod memory;
 mod modinv;
 pub mod recover;
 pub mod scalar;

@@ -14,9 +14,9 @@
 
 use crate::backend::{Kernel, Lanes};
 use crate::field::{Field, PackedPoint, Words, invert};
+use crate::memory::Slot;
 use crate::scalar::{HALF_BITS, Window};
 use crate::sum::{Point, add_affine};
-use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -87,23 +87,23 @@ impl Shape {
 /// The odd multiples of one point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Table {
-    shape: Shape,
-    points: Box<[PackedPoint]>,
+    points: Slot,
 }
 
 impl Table {
     /// How it is cut into windows.
     pub const fn shape(&self) -> Shape {
-        self.shape
+        self.points.shape()
     }
 
     /// Its points, window after window.
-    pub const fn points(&self) -> &[PackedPoint] {
+    #[inline(always)]
+    pub fn points(&self) -> &[PackedPoint] {
         &self.points
     }
 
     /// The memory it takes, in bytes.
-    pub const fn bytes(&self) -> usize {
+    pub fn bytes(&self) -> usize {
         size_of_val::<[PackedPoint]>(&self.points)
     }
 }
@@ -125,7 +125,7 @@ impl<L: Lanes> Kernel<L> for Build<'_> {
         for keys in self.keys.chunks(L::LANES) {
             let doubles = doubles(lanes, keys);
             let points = odd_multiples(lanes, &doubles, self.shape);
-            tables.extend(unpack(lanes, &points, self.shape).into_iter().take(keys.len()));
+            tables.extend(unpack(lanes, &points, self.shape, keys.len()));
         }
         tables
     }
@@ -227,17 +227,16 @@ fn odd_multiples<F: Field>(field: F, doubles: &[Point<F>], shape: Shape) -> Vec<
     points
 }
 
-/// The tables of all lanes.
+/// The tables of the first lanes.
 #[inline(always)]
-fn unpack<F: Field>(field: F, points: &[Point<F>], shape: Shape) -> Vec<Table> {
-    let empty = PackedPoint { x: [0; 4], y: [0; 4] };
-    let mut tables: Vec<_> = (0..F::LANES).map(|_| vec![empty; points.len()].into_boxed_slice()).collect();
-    let mut row = [empty; 8];
+fn unpack<F: Field>(field: F, points: &[Point<F>], shape: Shape, lanes: usize) -> Vec<Table> {
+    let mut slots: Vec<_> = (0..lanes).map(|_| Slot::new(shape)).collect();
+    let mut row = [PackedPoint { x: [0; 4], y: [0; 4] }; 8];
     for (i, point) in points.iter().enumerate() {
         field.scatter(point.x, point.y, &mut row[..F::LANES]);
-        for (table, point) in tables.iter_mut().zip(&row) {
-            table[i] = *point;
+        for (slot, point) in slots.iter_mut().zip(&row) {
+            slot[i] = *point;
         }
     }
-    tables.into_iter().map(|points| Table { shape, points }).collect()
+    slots.into_iter().map(|points| Table { points }).collect()
 }
