@@ -105,7 +105,7 @@ impl Drop for Slot {
 
 impl Clone for Slot {
     fn clone(&self) -> Self {
-        let mut slot = Self::new(self.shape);
+        let slot = Self::new(self.shape);
         slot.points.copy_from_slice(self.points);
         slot
     }

@@ -1,251 +1,323 @@
 //! What is known of signers: keys, and tables of those that earned one.
 //!
-//! A key costs one recovery, a table some 20 µs and 41 KB or more. So a signer gets its table with its third voucher, and a
-//! wide one when it is met again and again. Memory is bounded in bytes: when it is full, the signers that were
-//! not met for the longest time are forgotten, key and table. Forgetting changes the speed of an answer, never
-//! the answer.
+//! | a signer has | costs | a voucher then costs |
+//! |---|---|---|
+//! | nothing | | a recovery by libsecp256k1 |
+//! | a key | one recovery | the chain of doublings of [`crate::cold`] |
+//! | a table | some 20 µs, 41 KB | a sum of table entries |
+//! | a wide table | some 60 µs, 136 KB | a sum of fewer |
 //!
-//! The verifier is the only caller. Addresses are chosen by strangers; the map's hash is seeded at run time.
+//! Memory is bounded in bytes and divided once and for all: keys, tables and wide tables each have a share ([`Shares`]). A
+//! share that is full keeps those who use it most: see [`seats`]. Forgetting changes the speed of an answer,
+//! never the answer.
+//!
+//! The verifier is the only caller, and holds a lock while it asks: so a batch is one pass that reads, and one that writes
+//! what was read, and the processor overlaps what misses the cache. Addresses are chosen by strangers; the
+//! hash of the map is seeded at run time.
 
 use crate::field::PackedPoint;
 use crate::table::{Shape, Table};
+use crate::verify::Job;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use hashbrown::HashMap;
+use core::hash::BuildHasher;
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
+
+mod met;
+mod record;
+mod seats;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use met::{Known, Met};
+pub(crate) use record::RECORD_BYTES;
+use record::Record;
+use seats::Seats;
 
 /// An Ethereum address.
 pub type Address = [u8; 20];
 
-/// Vouchers after which a signer has earned a table.
-const TABLE_AT_VOUCHERS: u64 = 3;
-
 /// Vouchers after which a signer has earned a wide table: then the 60 µs it costs are a few percent of what
 /// was spent on its vouchers, and are earned back within some 500 more.
-const WIDE_TABLE_AT_VOUCHERS: u64 = 256;
-
-/// The part of the memory that wide tables may take, as a divisor: beyond it, more signers matter more than
-/// wider tables.
-const WIDE_SHARE: usize = 2;
-
-/// The part of the memory that is freed when it is full, as a divisor, so that it is not full again at once.
-const EVICTED_SHARE: usize = 8;
-
-/// Memory of an entry beside its table, in bytes, rounded up.
-const ENTRY_BYTES: usize = 256;
+const WIDE_TABLE_AT_VOUCHERS: u32 = 256;
 
 /// The first table of a signer.
-pub const FIRST_SHAPE: Shape = Shape::SIGNER_41_KB;
+pub(crate) const FIRST_SHAPE: Shape = Shape::SIGNER_41_KB;
 
 /// The table of a signer that is met often.
-pub const WIDE_SHAPE: Shape = Shape::SIGNER_136_KB;
+pub(crate) const WIDE_SHAPE: Shape = Shape::SIGNER_136_KB;
 
-/// One signer.
-struct Signer {
-    key: PackedPoint,
-    table: Option<Arc<Table>>,
-    /// How many vouchers named it.
-    vouchers: u64,
-    /// The batch that named it last.
-    last_batch: u64,
+/// Signers that are looked at before one is forgotten: the one that was not met for the longest time goes.
+const LOOKED_AT_SIGNERS: usize = 8;
+
+/// How long counts last, in vouchers a known signer: then they are halved, so that old fame fades.
+const HALVED_AFTER_VOUCHERS: u64 = 256;
+
+/// No place, no seat: a number that no signer has.
+const NONE: u32 = u32::MAX;
+
+/// How many of each fit into the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shares {
+    /// Signers whose key is known: an eighth of the memory.
+    pub keys: usize,
+    /// Tables: a half.
+    pub tables: usize,
+    /// Wide tables: three eighths.
+    pub wide_tables: usize,
 }
 
-impl Signer {
-    fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.table.as_ref().map_or(0, |table| table.bytes())
+impl Shares {
+    /// Divides so many bytes.
+    pub(crate) fn of(bytes_max: usize) -> Self {
+        let share = |bytes: usize, each: usize| (bytes / each).min(NONE as usize);
+        Self {
+            keys: share(bytes_max / 8, RECORD_BYTES),
+            tables: share(bytes_max / 2, FIRST_SHAPE.bytes()),
+            wide_tables: share(bytes_max / 8 * 3, WIDE_SHAPE.bytes()),
+        }
     }
 }
 
-/// What the verifier is told about a signer.
-pub enum Known {
-    /// Nothing is known.
-    Nothing,
-    /// The key is known, and it has earned no table yet.
-    Key,
-    /// Its table is at hand.
-    Table(Arc<Table>),
-    /// A table of this shape should be built of its key.
-    Earned(PackedPoint, Shape),
-}
-
-/// All signers that are known, bounded in bytes.
-pub struct Signers {
-    entries: HashMap<Address, Signer>,
-    bytes: usize,
-    wide_bytes: usize,
-    bytes_max: usize,
+/// All signers that are known.
+pub(crate) struct Signers {
+    shares: Shares,
+    /// Vouchers after which a table pays.
+    table_at_vouchers: u32,
+    hasher: DefaultHashBuilder,
+    /// Places in `records`.
+    index: HashTable<u32>,
+    records: Vec<Record>,
+    /// Their keys, apart: most vouchers need none.
+    keys: Vec<PackedPoint>,
+    /// Where the search for a signer to forget goes on.
+    hand: usize,
+    tables: Seats,
+    wide_tables: Seats,
+    /// The clock of "met for the last time".
     batch: u64,
+    /// Vouchers that met a known signer.
+    vouchers: u64,
+    /// The clock of counts, and when it ticks.
+    epoch: u32,
+    epoch_ends: u64,
 }
 
 impl Signers {
-    /// Knows nobody; will take no more than `bytes_max` bytes.
-    pub fn new(bytes_max: usize) -> Self {
-        Self { entries: HashMap::new(), bytes: 0, wide_bytes: 0, bytes_max, batch: 0 }
-    }
-
-    /// A new batch begins: the clock of "met for the last time".
-    pub fn begin_batch(&mut self) {
-        self.batch += 1;
-    }
-
-    /// Tells what is known of a signer that `vouchers` vouchers of this batch name.
-    pub fn meet(&mut self, address: &Address, vouchers: u64) -> Known {
-        let Some(signer) = self.entries.get_mut(address) else { return Known::Nothing };
-        signer.last_batch = self.batch;
-        signer.vouchers += vouchers;
-        let wide_is_welcome =
-            self.wide_bytes + WIDE_SHAPE.points() * size_of::<PackedPoint>() <= self.bytes_max / WIDE_SHARE;
-        match &signer.table {
-            None if signer.vouchers < TABLE_AT_VOUCHERS => Known::Key,
-            None => Known::Earned(signer.key, FIRST_SHAPE),
-            Some(table) if table.shape() == FIRST_SHAPE => {
-                if signer.vouchers >= WIDE_TABLE_AT_VOUCHERS && wide_is_welcome {
-                    Known::Earned(signer.key, WIDE_SHAPE)
-                } else {
-                    Known::Table(Arc::clone(table))
-                }
-            }
-            Some(table) => Known::Table(Arc::clone(table)),
+    /// Knows nobody; will take no more than `bytes_max` bytes. A table pays after `table_at_vouchers` vouchers.
+    pub(crate) fn new(bytes_max: usize, table_at_vouchers: u32) -> Self {
+        let shares = Shares::of(bytes_max);
+        Self {
+            shares,
+            table_at_vouchers,
+            hasher: DefaultHashBuilder::default(),
+            index: HashTable::new(),
+            records: Vec::new(),
+            keys: Vec::new(),
+            hand: 0,
+            tables: Seats::new(shares.tables),
+            wide_tables: Seats::new(shares.wide_tables),
+            batch: 0,
+            vouchers: 0,
+            epoch: 0,
+            epoch_ends: HALVED_AFTER_VOUCHERS * HALVED_AFTER_VOUCHERS,
         }
-    }
-
-    /// Remembers a signer's key, which one voucher has shown.
-    pub fn learn(&mut self, address: Address, key: PackedPoint) {
-        if self.entries.contains_key(&address) {
-            return;
-        }
-        self.make_room(ENTRY_BYTES);
-        self.bytes += ENTRY_BYTES;
-        let signer = Signer { key, table: None, vouchers: 1, last_batch: self.batch };
-        self.entries.insert(address, signer);
-    }
-
-    /// Keeps a signer's table. A signer that was forgotten meanwhile, or a table too large for all memory, is
-    /// left alone.
-    pub fn keep(&mut self, address: &Address, table: &Arc<Table>) {
-        if table.bytes() + ENTRY_BYTES > self.bytes_max {
-            return;
-        }
-        self.make_room(table.bytes());
-        let Some(signer) = self.entries.get_mut(address) else { return };
-        let before = signer.bytes();
-        if let Some(old) = signer.table.replace(Arc::clone(table))
-            && old.shape() == WIDE_SHAPE
-        {
-            self.wide_bytes -= old.bytes();
-        }
-        if table.shape() == WIDE_SHAPE {
-            self.wide_bytes += table.bytes();
-        }
-        self.bytes = self.bytes - before + signer.bytes();
     }
 
     /// The memory in use, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.bytes
+    pub(crate) fn bytes(&self) -> usize {
+        self.records.len() * RECORD_BYTES
+            + self.tables.count() * FIRST_SHAPE.bytes()
+            + self.wide_tables.count() * WIDE_SHAPE.bytes()
     }
 
-    /// Forgets the signers that were not met for the longest time, until `wanted` bytes and a good part more
-    /// are free.
-    fn make_room(&mut self, wanted: usize) {
-        if self.bytes + wanted <= self.bytes_max {
+    /// Tells what is known of a batch's signers, and counts their vouchers.
+    pub(crate) fn meet(&mut self, jobs: &[Job]) -> Met {
+        self.begin_batch(jobs.len());
+        let mut met = Met::new(jobs.iter().map(|job| self.find(&job.signer).unwrap_or(NONE)));
+        let mut strangers: HashMap<&Address, u32> = HashMap::new();
+        for (i, job) in jobs.iter().enumerate() {
+            let place = if met.of_job[i] == NONE {
+                *strangers.entry(&job.signer).or_insert_with(|| met.add(i))
+            } else {
+                let record = &mut self.records[met.of_job[i] as usize];
+                if record.last_batch != self.batch {
+                    record.last_batch = self.batch;
+                    record.place = met.add(i);
+                    met.records.push((record.place, met.of_job[i]));
+                }
+                record.place
+            };
+            met.of_job[i] = place;
+            met.signers[place as usize].vouchers += 1;
+        }
+        self.touch(&met);
+        for (place, record) in core::mem::take(&mut met.records) {
+            let vouchers = met.signers[place as usize].vouchers;
+            met.signers[place as usize].known = self.count(record, vouchers, &mut met.keys);
+        }
+        met
+    }
+
+    /// Remembers a signer's key, which a voucher of a batch has shown, and tells what is known for its `vouchers` others.
+    pub(crate) fn learn(
+        &mut self,
+        address: &Address,
+        key: PackedPoint,
+        vouchers: u32,
+        keys: &mut Vec<PackedPoint>,
+    ) -> Known {
+        if let Some(record) = self.find(address).or_else(|| self.remember(*address, key)) {
+            self.count(record, vouchers + 1, keys)
+        } else {
+            keys.push(key);
+            Known::Key(keys.len() - 1)
+        }
+    }
+
+    /// Keeps the table that a signer was found to have earned. Without a seat, or when the signer was forgotten
+    /// meanwhile, it is not kept.
+    pub(crate) fn keep(&mut self, address: &Address, table: &Arc<Table>) {
+        let wide = table.shape() == WIDE_SHAPE;
+        self.seats(wide).promised_was_kept();
+        let Some(record) = self.find(address) else { return };
+        let has_it =
+            self.records[record as usize].table.as_ref().is_some_and(|has| has.shape() == table.shape());
+        if has_it || !self.seats(wide).has_free() {
             return;
         }
-        let target = (self.bytes_max - self.bytes_max / EVICTED_SHARE).saturating_sub(wanted);
-        let mut by_age: Vec<_> =
-            self.entries.iter().map(|(address, signer)| (signer.last_batch, *address)).collect();
-        by_age.sort_unstable();
-        for (_, address) in by_age {
-            if self.bytes <= target {
-                break;
-            }
-            if let Some(signer) = self.entries.remove(&address) {
-                self.bytes -= signer.bytes();
-                if let Some(table) = signer.table
-                    && table.shape() == WIDE_SHAPE
-                {
-                    self.wide_bytes -= table.bytes();
-                }
-            }
+        self.take_table(record);
+        let seat = self.seats(wide).sit(record);
+        let record = &mut self.records[record as usize];
+        record.seat = seat;
+        record.table = Some(Arc::clone(table));
+    }
+
+    fn begin_batch(&mut self, vouchers: usize) {
+        self.batch += 1;
+        self.vouchers += vouchers as u64;
+        if self.vouchers >= self.epoch_ends {
+            self.epoch += 1;
+            let signers = (self.records.len() as u64).max(HALVED_AFTER_VOUCHERS);
+            self.epoch_ends = self.vouchers + HALVED_AFTER_VOUCHERS * signers;
         }
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::Lanes;
-    use crate::field::portable::Portable;
-    use crate::table::{Build, GENERATOR_POINT};
-
-    fn address(i: u32) -> Address {
-        let mut address = [0; 20];
-        address[..4].copy_from_slice(&i.to_le_bytes());
-        address
+    fn find(&self, address: &Address) -> Option<u32> {
+        let hash = self.hasher.hash_one(address);
+        self.index.find(hash, |place| self.records[*place as usize].address == *address).copied()
     }
 
-    fn table(shape: Shape) -> Arc<Table> {
-        Arc::new(Portable.run(Build { keys: &[GENERATOR_POINT], shape }).remove(0))
+    /// Reads what is about to be written: reads overlap, counting a reference up waits for its line alone.
+    fn touch(&self, met: &Met) {
+        let counts = met
+            .records
+            .iter()
+            .map(|(_, record)| self.records[*record as usize].table.as_ref().map_or(0, Arc::strong_count));
+        core::hint::black_box(counts.fold(0, usize::wrapping_add));
     }
 
-    #[test]
-    fn a_signer_earns_a_table_and_then_a_wide_one() {
-        let mut signers = Signers::new(1 << 20);
-        let who = address(1);
-        assert!(matches!(signers.meet(&who, 1), Known::Nothing));
-        signers.learn(who, GENERATOR_POINT);
-        assert!(matches!(signers.meet(&who, 1), Known::Key));
-        assert!(matches!(signers.meet(&who, 1), Known::Earned(_, FIRST_SHAPE)));
-        signers.keep(&who, &table(FIRST_SHAPE));
-        assert!(matches!(signers.meet(&who, 1), Known::Table(_)));
-        assert!(matches!(signers.meet(&who, WIDE_TABLE_AT_VOUCHERS), Known::Earned(_, WIDE_SHAPE)));
-        let wide = table(WIDE_SHAPE);
-        signers.keep(&who, &wide);
-        assert!(matches!(signers.meet(&who, 1), Known::Table(found) if Arc::ptr_eq(&found, &wide)));
-        assert_eq!(signers.bytes(), ENTRY_BYTES + wide.bytes());
-    }
-
-    #[test]
-    fn memory_is_bounded_and_the_oldest_go_first() {
-        let small = table(FIRST_SHAPE);
-        let bytes_max = 20 * (small.bytes() + ENTRY_BYTES);
-        let mut signers = Signers::new(bytes_max);
-        for i in 0..100 {
-            signers.begin_batch();
-            signers.learn(address(i), GENERATOR_POINT);
-            signers.keep(&address(i), &small);
-            // The first signer is met all the time.
-            assert!(!matches!(signers.meet(&address(0), 1), Known::Nothing), "{i}");
-            assert!(signers.bytes() <= bytes_max);
+    /// Counts vouchers of a known signer, and tells what it has or has earned.
+    fn count(&mut self, place: u32, vouchers: u32, keys: &mut Vec<PackedPoint>) -> Known {
+        let epoch = self.epoch;
+        let record = &mut self.records[place as usize];
+        let count = record.count(epoch, vouchers);
+        let (wide, earns_at) = match &record.table {
+            Some(table) if table.shape() == WIDE_SHAPE => return Known::Table(Arc::clone(table)),
+            Some(_) => (true, WIDE_TABLE_AT_VOUCHERS),
+            None => (false, self.table_at_vouchers),
+        };
+        if count >= earns_at && self.promise_seat(wide, count) {
+            keys.push(self.keys[place as usize]);
+            return Known::Earned(keys.len() - 1, if wide { WIDE_SHAPE } else { FIRST_SHAPE });
         }
-        assert!(matches!(signers.meet(&address(1), 1), Known::Nothing));
-        assert!(!matches!(signers.meet(&address(99), 1), Known::Nothing));
-        let expected: usize = signers.entries.values().map(Signer::bytes).sum();
-        assert_eq!(signers.bytes(), expected);
-    }
-
-    #[test]
-    fn without_memory_nothing_is_kept() {
-        let mut signers = Signers::new(0);
-        signers.learn(address(1), GENERATOR_POINT);
-        signers.keep(&address(1), &table(FIRST_SHAPE));
-        signers.learn(address(2), GENERATOR_POINT);
-        assert!(signers.bytes() <= ENTRY_BYTES);
-    }
-
-    #[test]
-    fn wide_tables_take_their_share_and_no_more() {
-        let wide = table(WIDE_SHAPE);
-        let mut signers = Signers::new(4 * (wide.bytes() + ENTRY_BYTES));
-        let mut widened = 0;
-        for i in 0..8 {
-            signers.learn(address(i), GENERATOR_POINT);
-            signers.keep(&address(i), &table(FIRST_SHAPE));
-            if let Known::Earned(_, WIDE_SHAPE) = signers.meet(&address(i), WIDE_TABLE_AT_VOUCHERS) {
-                signers.keep(&address(i), &wide);
-                widened += 1;
+        match &self.records[place as usize].table {
+            Some(table) => Known::Table(Arc::clone(table)),
+            None => {
+                keys.push(self.keys[place as usize]);
+                Known::Key(keys.len() - 1)
             }
         }
-        assert_eq!(widened, 2);
-        assert_eq!(signers.wide_bytes, 2 * wide.bytes());
+    }
+
+    /// Promises a seat to a signer with this count, if one is free or somebody with one is met much less.
+    fn promise_seat(&mut self, wide: bool, count: u32) -> bool {
+        if self.seats(wide).promise() {
+            return true;
+        }
+        let (seats, records, epoch) =
+            (if wide { &mut self.wide_tables } else { &mut self.tables }, &self.records, self.epoch);
+        let Some(weakest) = seats.weaker_than(count, |record| records[record as usize].counted(epoch)) else {
+            return false;
+        };
+        self.take_table(weakest);
+        self.seats(wide).promise()
+    }
+
+    /// Takes a signer's table away, if it has one.
+    fn take_table(&mut self, place: u32) {
+        let record = &mut self.records[place as usize];
+        let Some(table) = record.table.take() else { return };
+        let seat = core::mem::replace(&mut record.seat, NONE);
+        if let Some(moved) = self.seats(table.shape() == WIDE_SHAPE).leave(seat) {
+            self.records[moved as usize].seat = seat;
+        }
+    }
+
+    fn seats(&mut self, wide: bool) -> &mut Seats {
+        if wide { &mut self.wide_tables } else { &mut self.tables }
+    }
+
+    /// A new record, in the place of an old one if all are taken. `None` if there is memory for none at all.
+    fn remember(&mut self, address: Address, key: PackedPoint) -> Option<u32> {
+        if self.shares.keys == 0 {
+            return None;
+        }
+        let record = Record::new(address, self.epoch, self.batch);
+        let place = if self.records.len() < self.shares.keys {
+            self.grow();
+            self.records.push(record);
+            self.keys.push(key);
+            self.records.len() - 1
+        } else {
+            let place = self.forget_one();
+            self.records[place] = record;
+            self.keys[place] = key;
+            place
+        };
+        let (hasher, records) = (&self.hasher, &self.records);
+        self.index.insert_unique(hasher.hash_one(address), place as u32, |place| {
+            hasher.hash_one(records[*place as usize].address)
+        });
+        Some(place as u32)
+    }
+
+    /// Makes room for a record. Not by doubling, which would take twice the memory that is counted.
+    fn grow(&mut self) {
+        if self.records.len() == self.records.capacity() {
+            let more = (self.records.len() / 8).max(64).min(self.shares.keys);
+            self.records.reserve_exact(more);
+            self.keys.reserve_exact(more);
+        }
+    }
+
+    /// Forgets the signer that was not met for the longest time, of the next few; one without a table if there is.
+    fn forget_one(&mut self) -> usize {
+        let count = self.records.len();
+        let looked_at = (0..LOOKED_AT_SIGNERS.min(count)).map(|i| (self.hand + i) % count);
+        let oldest = looked_at
+            .min_by_key(|place| {
+                let record = &self.records[*place];
+                (record.table.is_some(), record.last_batch)
+            })
+            .expect("there is one, or there was no need to forget");
+        self.hand = (self.hand + LOOKED_AT_SIGNERS) % count;
+        self.take_table(oldest as u32);
+        let hash = self.hasher.hash_one(self.records[oldest].address);
+        self.index
+            .find_entry(hash, |place| *place as usize == oldest)
+            .expect("every record is in the index")
+            .remove();
+        oldest
     }
 }

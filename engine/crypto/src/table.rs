@@ -82,6 +82,11 @@ impl Shape {
     pub fn points(self) -> usize {
         self.windows().map(|window| 1 << (window.bits - 1)).sum()
     }
+
+    /// The memory that a table of this shape takes, in bytes.
+    pub fn bytes(self) -> usize {
+        self.points() * size_of::<PackedPoint>()
+    }
 }
 
 /// The odd multiples of one point.
@@ -104,7 +109,7 @@ impl Table {
 
     /// The memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        size_of_val::<[PackedPoint]>(&self.points)
+        self.shape().bytes()
     }
 }
 

@@ -4,18 +4,21 @@
 //! `r`, `s` and parity, hash it to an address, compare. A batch gives the same outcomes as its jobs one
 //! by one, in their order, whatever else is in it: one bad signature never spoils its neighbours.
 //!
-//! # Two ways to the same outcome
+//! # Ways to the same outcome
 //!
 //! * [`recover`]: libsecp256k1, one job after the other, about 38 µs. For signers that are not known yet, and for the few
 //!   cases that the kernel leaves to others.
-//! * [`crate::kernel`]: for signers with a table, about 1.3 µs a job in a batch, valid or not.
+//! * In lanes, valid or not: about a microsecond a job in a batch for signers with a table ([`crate::kernel`]), four for signers
+//!   whose key is known ([`crate::cold`]).
 //!
 //! | the job's signer | what happens |
 //! |---|---|
 //! | unknown | its jobs of the batch are recovered until one is valid, which shows the key |
-//! | known, fewer than three vouchers | recovered |
-//! | known, three vouchers or more | its table is built, with those of all other signers of the batch that have earned one |
-//! | has a table | the kernel; a case that the kernel leaves to others is recovered |
+//! | known, without a table | the chain of doublings in lanes, or recovered where that is faster |
+//! | known, and has earned a table | its table is built, with those of all other signers of the batch that have earned one |
+//! | has a table | the kernel |
+//!
+//! A case that the lanes leave to others is recovered.
 //!
 //! An invalid signature of a signer with a table costs what a valid one costs: nobody is asked *who* made it instead. A caller
 //! that must know asks [`recover`].
@@ -28,12 +31,11 @@ use crate::field::PackedPoint;
 use crate::field::portable::Portable;
 use crate::kernel::{Decide, Decision, Item, NewWorkspace, Workspace};
 use crate::recover::recover;
-use crate::signers::{Address, FIRST_SHAPE, Known, Signers, WIDE_SHAPE};
+use crate::signers::{FIRST_SHAPE, Known, Met, Signers, WIDE_SHAPE};
 use crate::table::{Build, GENERATOR_POINT, Shape, Table};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use hashbrown::HashMap;
 use spin::{Mutex, Once};
 
 /// One question: did `signer` sign `digest`?
@@ -56,8 +58,11 @@ pub enum Outcome {
     Invalid,
 }
 
-/// Memory for signers' tables unless told otherwise: 6,000 signers, 1,900 if all are met often.
+/// Memory for what is known of signers unless told otherwise, in bytes: 230,000 keys, 3,200 tables, and 720 wide ones.
 pub const SIGNER_TABLES_BYTES_MAX: usize = 256 << 20;
+
+/// Vouchers after which a table pays for its being built.
+const TABLE_AT_VOUCHERS: u32 = 3;
 
 /// The most workspaces that wait for their next use: one a thread that verifies at the same time. Each takes less
 /// than a megabyte.
@@ -109,7 +114,7 @@ impl Verifier {
             #[cfg(target_arch = "x86_64")]
             Backend::Avx512(lanes) => Engine::Avx512(Pool::new(lanes)),
         };
-        Self { engine, signers: Mutex::new(Signers::new(signer_tables_bytes_max)) }
+        Self { engine, signers: Mutex::new(Signers::new(signer_tables_bytes_max, TABLE_AT_VOUCHERS)) }
     }
 
     /// The backend in use.
@@ -134,46 +139,19 @@ impl Verifier {
         outcomes.clear();
         // What no other way decides stands to be recovered.
         let mut decided: Vec<Option<Outcome>> = alloc::vec![None; jobs.len()];
-        let mut signers = Met::of(jobs);
-        self.look_up(&mut signers);
-        self.introduce(jobs, &mut signers, &mut decided);
-        self.build(&mut signers);
+        let mut met = self.signers.lock().meet(jobs);
+        self.introduce(jobs, &mut met, &mut decided);
+        self.build(jobs, &mut met);
         for shape in [FIRST_SHAPE, WIDE_SHAPE] {
-            let mut places = Vec::new();
-            let mut items = Vec::new();
-            for (place, job) in jobs.iter().enumerate() {
-                if let Some(table) = signers.table(place)
-                    && table.shape() == shape
-                    && decided[place].is_none()
-                {
-                    places.push(place);
-                    items.push(Item { digest: &job.digest, signature: &job.signature, table });
-                }
-            }
-            for (place, decision) in places.into_iter().zip(self.engine.decide(shape, &items)) {
-                decided[place] = match decision {
-                    Decision::Match => Some(Outcome::Valid),
-                    Decision::Mismatch => Some(Outcome::Invalid),
-                    Decision::Undecided => None,
-                };
-            }
+            self.decide_with_tables(shape, jobs, &met, &mut decided);
         }
         outcomes.extend(jobs.iter().zip(decided).map(|(job, decided)| decided.unwrap_or_else(|| ask(job).0)));
     }
 
-    /// Fills in what is known of a batch's signers.
-    fn look_up(&self, signers: &mut Met) {
-        let mut known = self.signers.lock();
-        known.begin_batch();
-        for signer in &mut signers.signers {
-            signer.known = known.meet(&signer.address, signer.vouchers);
-        }
-    }
-
     /// Recovers the jobs of signers that are not known, each signer's until one is valid and shows its key.
-    fn introduce(&self, jobs: &[Job], signers: &mut Met, decided: &mut [Option<Outcome>]) {
-        for ((job, decided), place) in jobs.iter().zip(decided).zip(&signers.of_job) {
-            let signer = &mut signers.signers[*place];
+    fn introduce(&self, jobs: &[Job], met: &mut Met, decided: &mut [Option<Outcome>]) {
+        for ((job, decided), place) in jobs.iter().zip(decided).zip(&met.of_job) {
+            let signer = &mut met.signers[*place as usize];
             if !matches!(signer.known, Known::Nothing) {
                 continue;
             }
@@ -181,39 +159,65 @@ impl Verifier {
             *decided = Some(outcome);
             signer.vouchers -= 1;
             if let Some(key) = key {
-                let mut known = self.signers.lock();
                 // This voucher is counted by `learn`; those before it did not name its signer truly.
-                known.learn(signer.address, key);
-                signer.known = known.meet(&signer.address, signer.vouchers);
+                let mut signers = self.signers.lock();
+                signer.known = signers.learn(&job.signer, key, signer.vouchers, &mut met.keys);
             }
         }
     }
 
     /// Builds the tables that signers of this batch have earned, all together.
-    fn build(&self, signers: &mut Met) {
+    fn build(&self, jobs: &[Job], met: &mut Met) {
         for shape in [FIRST_SHAPE, WIDE_SHAPE] {
             let mut places = Vec::new();
             let mut keys = Vec::new();
-            for (place, signer) in signers.signers.iter().enumerate() {
-                if let Known::Earned(key, wanted) = signer.known
-                    && wanted == shape
+            for (place, signer) in met.signers.iter().enumerate() {
+                if let Known::Earned(key, earned) = signer.known
+                    && earned == shape
                 {
                     places.push(place);
-                    keys.push(key);
+                    keys.push(met.keys[key]);
                 }
             }
             if keys.is_empty() {
                 continue;
             }
             let tables = self.engine.build(&keys, shape);
-            let mut known = self.signers.lock();
+            let mut signers = self.signers.lock();
             for (place, table) in places.into_iter().zip(tables) {
                 let table = Arc::new(table);
-                let signer = &mut signers.signers[place];
-                known.keep(&signer.address, &table);
+                let signer = &mut met.signers[place];
+                signers.keep(&jobs[signer.job as usize].signer, &table);
                 signer.known = Known::Table(table);
             }
         }
+    }
+
+    /// Decides the jobs whose signers have a table of this shape.
+    fn decide_with_tables(&self, shape: Shape, jobs: &[Job], met: &Met, decided: &mut [Option<Outcome>]) {
+        let mut places = Vec::new();
+        let mut items = Vec::new();
+        for (place, job) in jobs.iter().enumerate() {
+            if let Known::Table(table) = met.known(place)
+                && table.shape() == shape
+                && decided[place].is_none()
+            {
+                places.push(place);
+                items.push(Item { digest: &job.digest, signature: &job.signature, table });
+            }
+        }
+        for (place, decision) in places.into_iter().zip(self.engine.decide(shape, &items)) {
+            decided[place] = outcome(decision);
+        }
+    }
+}
+
+/// What the lanes found, unless they leave it to others.
+fn outcome(decision: Decision) -> Option<Outcome> {
+    match decision {
+        Decision::Match => Some(Outcome::Valid),
+        Decision::Mismatch => Some(Outcome::Invalid),
+        Decision::Undecided => None,
     }
 }
 
@@ -222,46 +226,6 @@ fn ask(job: &Job) -> (Outcome, Option<PackedPoint>) {
     match recover(&job.digest, &job.signature) {
         Some(key) if key.address() == job.signer => (Outcome::Valid, Some(PackedPoint::from(&key))),
         _ => (Outcome::Invalid, None),
-    }
-}
-
-/// A signer of a batch.
-struct MetSigner {
-    address: Address,
-    /// How many jobs name it, without those that were recovered before its key was known.
-    vouchers: u64,
-    known: Known,
-}
-
-/// The signers of a batch, each once.
-struct Met {
-    signers: Vec<MetSigner>,
-    /// By job: the place of its signer.
-    of_job: Vec<usize>,
-}
-
-impl Met {
-    fn of(jobs: &[Job]) -> Self {
-        let mut places = HashMap::with_capacity(jobs.len());
-        let mut met = Self { signers: Vec::new(), of_job: Vec::with_capacity(jobs.len()) };
-        for job in jobs {
-            let place = *places.entry(&job.signer).or_insert_with(|| {
-                let signer = MetSigner { address: job.signer, vouchers: 0, known: Known::Nothing };
-                met.signers.push(signer);
-                met.signers.len() - 1
-            });
-            met.signers[place].vouchers += 1;
-            met.of_job.push(place);
-        }
-        met
-    }
-
-    /// The table of a job's signer.
-    fn table(&self, job: usize) -> Option<&Table> {
-        match &self.signers[self.of_job[job]].known {
-            Known::Table(table) => Some(table),
-            _ => None,
-        }
     }
 }
 
