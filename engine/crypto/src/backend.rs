@@ -11,6 +11,10 @@ use crate::scalar::Scalars;
 #[allow(unsafe_code)]
 pub mod avx512;
 
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+#[allow(unsafe_code)]
+pub mod sse2;
+
 /// A computation that runs on any backend.
 pub trait Kernel<L: Lanes> {
     /// What it computes.

@@ -1,7 +1,7 @@
 //! Keccak-256, as Ethereum hashes: the original padding, not that of SHA-3.
 //!
 //! Callers are the digests, channel ids and addresses of this workspace. [`keccak256`] hashes one message of any length;
-//! [`keccak256_many`] hashes many short messages of one length, eight at a time where the machine can.
+//! [`keccak256_many`] hashes many short messages of one length, eight or two at a time where the machine can.
 
 use crate::backend::Backend;
 #[cfg(target_arch = "x86_64")]
@@ -11,6 +11,11 @@ use sha3::Digest;
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod rounds;
+// Targets for kernels and firmware leave these registers alone.
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+mod sse2;
 
 /// Bytes that one permutation takes in.
 const BLOCK_BYTES: usize = 136;
@@ -26,10 +31,21 @@ pub fn keccak256_many<const N: usize>(backend: Backend, messages: &[[u8; N]], ha
     const { assert!(N < BLOCK_BYTES, "a message and its padding fit one block") };
     hashes.clear();
     match backend {
-        Backend::Portable(_) => hashes.extend(messages.iter().map(|message| keccak256(message))),
+        Backend::Portable(_) => plain_many(messages, hashes),
         #[cfg(target_arch = "x86_64")]
         Backend::Avx512(lanes) => lanes.run(avx512::HashMany { messages, hashes }),
     }
+}
+
+/// Without AVX-512: two at a time on x86-64, else one by one.
+fn plain_many<const N: usize>(messages: &[[u8; N]], hashes: &mut Vec<[u8; 32]>) {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
+    let messages = {
+        let (pairs, rest) = messages.as_chunks();
+        hashes.extend(pairs.iter().flat_map(|[first, second]| sse2::hash_two([first, second])));
+        rest
+    };
+    hashes.extend(messages.iter().map(|message| keccak256(message)));
 }
 
 #[cfg(test)]
