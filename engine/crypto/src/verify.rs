@@ -26,6 +26,7 @@
 #[cfg(target_arch = "x86_64")]
 use crate::backend::Avx512;
 use crate::backend::{Backend, Lanes};
+use crate::cold::{ColdItem, ColdWorkspace, DecideCold, NewColdWorkspace};
 use crate::ecdsa::Signature;
 use crate::field::PackedPoint;
 use crate::field::portable::Portable;
@@ -63,6 +64,9 @@ pub const SIGNER_TABLES_BYTES_MAX: usize = 256 << 20;
 
 /// Vouchers after which a table pays for its being built.
 const TABLE_AT_VOUCHERS: u32 = 3;
+
+/// Signatures of signers without a table from which on lanes are faster than one recovery after the other.
+const COLD_ITEMS_MIN: usize = 2;
 
 /// The most workspaces that wait for their next use: one a thread that verifies at the same time. Each takes less
 /// than a megabyte.
@@ -145,6 +149,7 @@ impl Verifier {
         for shape in [FIRST_SHAPE, WIDE_SHAPE] {
             self.decide_with_tables(shape, jobs, &met, &mut decided);
         }
+        self.decide_with_keys(jobs, &met, &mut decided);
         outcomes.extend(jobs.iter().zip(decided).map(|(job, decided)| decided.unwrap_or_else(|| ask(job).0)));
     }
 
@@ -210,6 +215,23 @@ impl Verifier {
             decided[place] = outcome(decision);
         }
     }
+
+    /// Decides the jobs of signers whose key is known, if they are enough to be faster in lanes than one by one.
+    fn decide_with_keys(&self, jobs: &[Job], met: &Met, decided: &mut [Option<Outcome>]) {
+        let mut places = Vec::new();
+        let mut items = Vec::new();
+        for (place, job) in jobs.iter().enumerate() {
+            if let Known::Key(key) = met.known(place)
+                && decided[place].is_none()
+            {
+                places.push(place);
+                items.push(ColdItem { digest: &job.digest, signature: &job.signature, key: met.keys[*key] });
+            }
+        }
+        for (place, decision) in places.into_iter().zip(self.engine.decide_cold(&items)) {
+            decided[place] = outcome(decision);
+        }
+    }
 }
 
 /// What the lanes found, unless they leave it to others.
@@ -245,6 +267,15 @@ impl Engine {
         }
     }
 
+    /// Decisions of signatures whose signers have no table; none at all where one by one is faster.
+    fn decide_cold(&self, items: &[ColdItem]) -> Vec<Decision> {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(pool) if items.len() >= COLD_ITEMS_MIN => pool.decide_cold(items),
+            _ => Vec::new(),
+        }
+    }
+
     fn build(&self, keys: &[PackedPoint], shape: Shape) -> Vec<Table> {
         match self {
             Self::Portable(pool) => pool.lanes.run(Build { keys, shape }),
@@ -258,26 +289,44 @@ impl Engine {
 struct Pool<L: Lanes> {
     lanes: L,
     workspaces: Mutex<Vec<Box<Workspace<L>>>>,
+    cold_workspaces: Mutex<Vec<Box<ColdWorkspace<L>>>>,
 }
 
 impl<L: Lanes> Pool<L> {
     const fn new(lanes: L) -> Self {
-        Self { lanes, workspaces: Mutex::new(Vec::new()) }
+        Self { lanes, workspaces: Mutex::new(Vec::new()), cold_workspaces: Mutex::new(Vec::new()) }
     }
 
     fn decide(&self, shape: Shape, items: &[Item]) -> Vec<Decision> {
         if items.is_empty() {
             return Vec::new();
         }
-        let waiting = self.workspaces.lock().pop();
-        let mut workspace = waiting.unwrap_or_else(|| Box::new(self.lanes.run(NewWorkspace)));
-        let decisions =
-            self.lanes.run(Decide { workspace: &mut workspace, generator: generator(), shape, items });
-        let mut workspaces = self.workspaces.lock();
-        if workspaces.len() < WORKSPACES_MAX {
-            workspaces.push(workspace);
-        }
+        let mut workspace = take(&self.workspaces, || self.lanes.run(NewWorkspace));
+        let decide = Decide { workspace: &mut workspace, generator: generator(), shape, items };
+        let decisions = self.lanes.run(decide);
+        give_back(&self.workspaces, workspace);
         decisions
+    }
+
+    fn decide_cold(&self, items: &[ColdItem]) -> Vec<Decision> {
+        let mut workspace = take(&self.cold_workspaces, || self.lanes.run(NewColdWorkspace));
+        let decide = DecideCold { workspace: &mut workspace, generator: generator(), items };
+        let decisions = self.lanes.run(decide);
+        give_back(&self.cold_workspaces, workspace);
+        decisions
+    }
+}
+
+/// A workspace that nobody uses, or a new one.
+fn take<W>(waiting: &Mutex<Vec<Box<W>>>, new: impl FnOnce() -> W) -> Box<W> {
+    let waiting = waiting.lock().pop();
+    waiting.unwrap_or_else(|| Box::new(new()))
+}
+
+fn give_back<W>(waiting: &Mutex<Vec<Box<W>>>, workspace: Box<W>) {
+    let mut waiting = waiting.lock();
+    if waiting.len() < WORKSPACES_MAX {
+        waiting.push(workspace);
     }
 }
 
