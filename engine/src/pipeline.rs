@@ -3,6 +3,7 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`Engine`] | the handle: takes requests, full queues say so at once, waits for answers |
+//! | [`VoucherBatch`] | many vouchers with one completion; a single voucher is a batch of one |
 //! | `shard` | one thread that owns its channels: verifies a batch, applies it in order, encodes the records |
 //! | `committer` | one thread: merges what all shards have ready into one frame, one synced write, then answers |
 //! | `checkpointer` | one thread: writes images of changed channels, so that a restart replays little |
@@ -15,6 +16,8 @@
 //! any more, keeps the cause, and only a restart from what is on disk brings it back.
 
 mod api;
+mod batch;
+mod blocking;
 mod checkpointer;
 mod committer;
 mod config;
@@ -26,12 +29,15 @@ mod report;
 mod residents;
 mod shard;
 mod shared;
+mod slot;
 mod start;
 mod threads;
 mod verify;
 mod wait;
 
 pub use api::{Channel, Refusal, Reply, Step, Verdict, Waited};
+pub use batch::{BATCH_SUBMIT_MAX, Verdicts, VoucherBatch};
+pub use blocking::block_on;
 pub use config::{BATCH_VOUCHERS_MAX, Config, ConfigError, FRAME_BYTES_MAX, SHARDS_MAX};
 pub use engine::Engine;
 pub use error::{EngineError, Health};

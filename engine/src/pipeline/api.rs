@@ -126,6 +126,11 @@ impl Verdict {
         }
     }
 
+    /// Whether what was asked for is paid: now, or by an earlier try of the same request.
+    pub const fn is_paid(&self) -> bool {
+        !matches!(self, Self::Rejected(_) | Self::Accepted(Reply { answer: Answer::AcceptedOnly(_), .. }))
+    }
+
     /// The reply, if what was asked for is paid: now, or by an earlier try of the same request. A voucher
     /// that was taken but does not cover the price is kept in the books, and is not payment.
     pub fn paid(self) -> Result<Reply, Refusal> {

@@ -7,8 +7,10 @@ use farebox_core::channel::{ChainPosition, Identity, Phase, Rejection, Snapshot,
 use farebox_core::journal::Cursor;
 use farebox_core::units::{Amount, ChannelId};
 use farebox_core::voucher::{AnySignedVoucher, Verifier};
+use parking_lot::Mutex;
 use tokio::sync::{broadcast, oneshot};
 
+use super::batch::{Shares, VoucherBatch};
 use super::message::{Change, ReplyTo, Request};
 use super::shared::{Shared, shard_of};
 use super::threads::{self, Threads};
@@ -29,10 +31,15 @@ pub struct Engine {
 }
 
 /// What the clones share. The threads hold none of it, so that dropping the last handle ends them.
-struct Inner {
-    shared: Arc<Shared>,
-    threads: Threads,
+pub(super) struct Inner {
+    pub(super) shared: Arc<Shared>,
+    pub(super) threads: Threads,
+    /// Batches of one that wait for their next voucher.
+    singles: Mutex<Vec<Shares>>,
 }
+
+/// The most batches of one that are kept: callers that wait at the same time, in most services.
+const SINGLES_KEPT_MAX: usize = 1_024;
 
 impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -46,7 +53,7 @@ impl Engine {
     pub fn start(config: Config, ledger: impl Ledger, clock: impl Clock) -> Result<Self, EngineError> {
         config.check()?;
         let (shared, threads) = threads::start(config, Arc::new(ledger), Arc::new(clock))?;
-        Ok(Self { inner: Arc::new(Inner { shared, threads }) })
+        Ok(Self { inner: Arc::new(Inner { shared, threads, singles: Mutex::default() }) })
     }
 
     /// The verifier of all shards, for vouchers of channels that the books do not know yet.
@@ -69,7 +76,7 @@ impl Engine {
     }
 
     /// Verifies a voucher against the signer that the books know, takes it, and pays for a request in the
-    /// same step.
+    /// same step. It is a [batch](Self::batch) of one.
     pub async fn submit(
         &self,
         channel: ChannelId,
@@ -79,7 +86,22 @@ impl Engine {
         if let Some(refusal) = other_channel(channel, &voucher) {
             return Ok(Verdict::Rejected(refusal));
         }
-        self.verdict(channel, Change::Submit { voucher, then }).await
+        let inner = &*self.inner;
+        let kept = inner.singles.lock().pop();
+        let mut single = kept.unwrap_or_else(|| Shares::new(inner));
+        single.push(inner, voucher, then)?;
+        let verdict = single.submit(inner).await.and_then(|()| single.take_only());
+        single.clear();
+        let mut singles = inner.singles.lock();
+        if singles.len() < SINGLES_KEPT_MAX {
+            singles.push(single);
+        }
+        verdict
+    }
+
+    /// A batch for vouchers that are handed in together; to be kept and filled again and again.
+    pub fn batch(&self) -> VoucherBatch {
+        VoucherBatch::new(self.clone())
     }
 
     /// Does a step that needs no signature.
@@ -215,6 +237,10 @@ impl Engine {
             Health::Poisoned { cause } => Err(EngineError::Poisoned { cause }),
             Health::Running | Health::Stopping | Health::Stopped => Ok(()),
         }
+    }
+
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     async fn verdict(&self, channel: ChannelId, change: Change) -> Result<Verdict, EngineError> {

@@ -15,6 +15,12 @@ pub enum EngineError {
         /// When to try again.
         retry_after_ms: u64,
     },
+    /// A batch takes no more vouchers. Nothing was done: submit those that are in it, then go on.
+    #[error("the batch is full, at most {maximum} vouchers go into one")]
+    BatchFull {
+        /// The most that one batch takes for a shard.
+        maximum: usize,
+    },
     /// A write, a sync or a thread failed before; nothing is acknowledged until a restart.
     #[error("the ledger stopped after a failure: {cause}")]
     Poisoned {

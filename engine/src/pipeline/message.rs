@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use farebox_core::channel::{ChainPosition, Event, Identity, Spend};
+use farebox_core::channel::{ChainPosition, Event, Identity};
 use farebox_core::journal::encode_event;
 use farebox_core::units::{Amount, ChannelId};
 use farebox_core::voucher::AnySignedVoucher;
 use tokio::sync::oneshot;
 
+use super::slot::Part;
 use super::{Channel, EngineError, Step, Verdict};
 use crate::ledger::StoredChannel;
 
@@ -26,6 +27,8 @@ pub(super) enum Request {
         /// Who waits.
         reply: ReplyTo<Verdict>,
     },
+    /// Vouchers, and what they pay for.
+    Vouchers(Part),
     /// What the books hold of one channel.
     Read {
         /// The channel.
@@ -44,6 +47,16 @@ pub(super) enum Request {
     },
 }
 
+impl Request {
+    /// How many places it takes in a queue or a batch: one, or one a voucher.
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Vouchers(part) => part.payments().len(),
+            Self::Change { .. } | Self::Read { .. } | Self::List { .. } => 1,
+        }
+    }
+}
+
 /// A step, as the handle hands it over.
 #[derive(Debug)]
 pub(super) enum Change {
@@ -58,13 +71,6 @@ pub(super) enum Change {
         /// Where the chain said so.
         position: ChainPosition,
     },
-    /// A voucher and what it pays for.
-    Submit {
-        /// Not verified yet.
-        voucher: AnySignedVoucher,
-        /// What it pays for.
-        then: Spend,
-    },
     /// A client's wish to close.
     Close {
         /// Not verified yet.
@@ -77,13 +83,13 @@ pub(super) enum Change {
 impl Change {
     /// Whether a voucher is handed in.
     pub(super) const fn has_voucher(&self) -> bool {
-        matches!(self, Self::Submit { .. } | Self::Close { .. })
+        matches!(self, Self::Close { .. })
     }
 
     /// True for what is turned away first when the queues are full.
     pub(super) const fn is_new_work(&self) -> bool {
         match self {
-            Self::Open { .. } | Self::Submit { .. } => true,
+            Self::Open { .. } => true,
             Self::Close { .. } => false,
             Self::Step(step) => step.is_new_work(),
         }
@@ -100,6 +106,16 @@ pub(super) enum ToShard {
     Wake,
 }
 
+impl ToShard {
+    /// See [`Request::weight`].
+    pub(super) fn weight(&self) -> usize {
+        match self {
+            Self::Request(request) => request.weight(),
+            Self::Wake => 0,
+        }
+    }
+}
+
 /// An answer that waits for durability.
 #[derive(Debug)]
 pub(super) enum Answered {
@@ -112,6 +128,8 @@ pub(super) enum Answered {
         /// Whether a voucher was handed in.
         with_voucher: bool,
     },
+    /// To vouchers.
+    Vouchers(Part),
     /// To a read.
     Channel(ReplyTo<Option<Channel>>, Result<Option<Channel>, EngineError>),
     /// To a page.
@@ -123,6 +141,7 @@ impl Answered {
     pub(super) fn release(self) {
         match self {
             Self::Verdict { reply, answer, .. } => drop(reply.send(answer)),
+            Self::Vouchers(part) => part.release(),
             Self::Channel(reply, answer) => drop(reply.send(answer)),
             Self::Page(reply, answer) => drop(reply.send(answer)),
         }

@@ -29,8 +29,13 @@ use super::{Refusal, Verdict};
 pub(super) fn batch(batch: &Batch) {
     let (mut vouchers, mut steps) = (Tally::default(), Tally::default());
     for answer in &batch.answers {
-        if let Answered::Verdict { answer: Ok(verdict), with_voucher, .. } = answer {
-            if *with_voucher { vouchers.count(verdict) } else { steps.count(verdict) }
+        match answer {
+            Answered::Vouchers(part) => {
+                part.answers().iter().flatten().for_each(|verdict| vouchers.count(verdict))
+            }
+            Answered::Verdict { answer: Ok(verdict), with_voucher: true, .. } => vouchers.count(verdict),
+            Answered::Verdict { answer: Ok(verdict), with_voucher: false, .. } => steps.count(verdict),
+            Answered::Verdict { answer: Err(_), .. } | Answered::Channel(..) | Answered::Page(..) => {}
         }
     }
     vouchers.add_to("farebox_vouchers_total");

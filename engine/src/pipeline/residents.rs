@@ -4,7 +4,8 @@
 //! one is durable (*dirty implies resident*), and so does one with running requests. The others may go
 //! when there are too many, and come back from the ledger when they are asked for.
 
-use std::collections::hash_map::Entry;
+mod id_hash;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use farebox_core::channel::{Identity, Snapshot, State};
 use farebox_core::units::{Address, ChainId, ChannelId};
 use farebox_core::voucher::{AnyDomain, ProtocolVersion};
 
+use self::id_hash::IdHash;
 use super::Channel;
 use crate::ledger::{LedgerError, LedgerRead, StoredChannel};
 
@@ -30,7 +32,7 @@ pub(super) struct Resident {
     /// Its terms.
     pub(super) identity: Arc<Identity>,
     /// What its vouchers are hashed with.
-    pub(super) domain: Arc<AnyDomain>,
+    domain: Arc<AnyDomain>,
     /// Its books, ahead of the disk by at most what is queued for the committer.
     pub(super) state: State,
     /// Changed since its last image was taken.
@@ -41,17 +43,25 @@ pub(super) struct Resident {
     used: bool,
 }
 
+/// Where a resident is; it stays there until the next sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
 /// All channels that a shard holds.
 #[derive(Debug)]
 pub(super) struct Residents {
-    channels: HashMap<ChannelId, Resident>,
-    /// The same ids in order, for pages.
+    places: HashMap<ChannelId, Place, IdHash>,
+    /// By place. A box each, so that growing moves no books.
+    channels: Vec<Option<Box<Resident>>>,
+    /// Places that a sweep made empty.
+    free: Vec<Place>,
+    /// The ids in order, for pages.
     ids: BTreeSet<ChannelId>,
     /// Those that changed since their last image, each once.
-    dirty: Vec<ChannelId>,
+    dirty: Vec<Place>,
     domains: Vec<(DomainKey, Arc<AnyDomain>)>,
     /// Those whose image is still to be given for the checkpoint under way.
-    imaging: Vec<ChannelId>,
+    imaging: Vec<Place>,
     is_imaging: bool,
     /// The checkpoint under way, or the last one.
     generation: u64,
@@ -62,6 +72,11 @@ pub(super) struct Residents {
 }
 
 impl Resident {
+    /// What its vouchers are hashed with, and whose signature they need.
+    pub(super) fn signs(&self) -> (&AnyDomain, Address) {
+        (&self.domain, self.state.signer)
+    }
+
     /// As an answer shows it.
     pub(super) fn to_channel(&self, id: ChannelId) -> Channel {
         Channel { id, identity: Arc::clone(&self.identity), snapshot: Snapshot::from(&self.state) }
@@ -72,7 +87,9 @@ impl Residents {
     /// Takes over what recovery found changed.
     pub(super) fn new(max: usize, recovered: impl IntoIterator<Item = StoredChannel>) -> Self {
         let mut residents = Self {
-            channels: HashMap::new(),
+            places: HashMap::default(),
+            channels: Vec::new(),
+            free: Vec::new(),
             ids: BTreeSet::new(),
             dirty: Vec::new(),
             domains: Vec::new(),
@@ -83,57 +100,67 @@ impl Residents {
             sweep_at: max + 1,
         };
         for channel in recovered {
-            let id = channel.channel;
-            residents.insert(channel);
-            residents.mark_dirty(id);
+            let place = residents.insert(channel);
+            residents.mark_dirty(place);
         }
         residents
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.channels.len()
+        self.places.len()
     }
 
-    /// A channel, from memory or else from the ledger.
-    pub(super) fn get(
+    /// Finds a channel, in memory or else in the ledger, and notes that it was asked for.
+    pub(super) fn find(
         &mut self,
         id: ChannelId,
         ledger: &dyn LedgerRead,
-    ) -> Result<Option<&mut Resident>, LedgerError> {
-        if !self.channels.contains_key(&id) {
-            match ledger.load(id)? {
-                Some(stored) => self.insert(stored),
-                None => return Ok(None),
-            }
+    ) -> Result<Option<Place>, LedgerError> {
+        if let Some(place) = self.places.get(&id).copied() {
+            self.at_mut(place).used = true;
+            return Ok(Some(place));
         }
-        let mut found = self.channels.get_mut(&id);
-        if let Some(resident) = &mut found {
-            resident.used = true;
-        }
-        Ok(found)
+        Ok(ledger.load(id)?.map(|stored| self.insert(stored)))
+    }
+
+    /// The channel at a place that was found since the last sweep.
+    pub(super) fn at(&self, place: Place) -> &Resident {
+        self.channels[place.0 as usize].as_ref().expect("a place is valid until the next sweep")
+    }
+
+    /// The same, to be changed.
+    pub(super) fn at_mut(&mut self, place: Place) -> &mut Resident {
+        self.channels[place.0 as usize].as_mut().expect("a place is valid until the next sweep")
     }
 
     /// Adds a channel that is not here yet.
-    pub(super) fn insert(&mut self, stored: StoredChannel) {
+    pub(super) fn insert(&mut self, stored: StoredChannel) -> Place {
         let StoredChannel { channel: id, identity, state } = stored;
         let domain = self.domain(&identity);
-        match self.channels.entry(id) {
-            Entry::Occupied(_) => unreachable!("a channel is opened or loaded only when it is not here"),
-            Entry::Vacant(place) => {
-                place.insert(Resident { identity, domain, state, dirty: false, imaged: 0, used: true });
-                self.ids.insert(id);
+        let resident = Box::new(Resident { identity, domain, state, dirty: false, imaged: 0, used: true });
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.channels[place.0 as usize] = Some(resident);
+                place
             }
-        }
+            None => {
+                self.channels.push(Some(resident));
+                Place(u32::try_from(self.channels.len() - 1).expect("memory holds fewer than 2^32 channels"))
+            }
+        };
+        let before = self.places.insert(id, place);
+        assert!(before.is_none(), "a channel is opened or loaded only when it is not here");
+        self.ids.insert(id);
+        place
     }
 
     /// Notes that a channel changed.
-    pub(super) fn mark_dirty(&mut self, id: ChannelId) {
-        if let Some(resident) = self.channels.get_mut(&id)
-            && !resident.dirty
-        {
+    pub(super) fn mark_dirty(&mut self, place: Place) {
+        let resident = self.at_mut(place);
+        if !resident.dirty {
             resident.dirty = true;
-            self.dirty.push(id);
+            self.dirty.push(place);
         }
     }
 
@@ -157,12 +184,13 @@ impl Residents {
         }
         let rest = self.imaging.len().saturating_sub(max);
         let mut images = Vec::with_capacity(self.imaging.len() - rest);
-        for id in self.imaging.drain(rest..) {
-            let resident = self.channels.get_mut(&id).expect("a changed channel stays in memory");
+        for place in self.imaging.drain(rest..) {
+            let resident =
+                self.channels[place.0 as usize].as_mut().expect("a changed channel stays in memory");
             resident.dirty = false;
             resident.imaged = self.generation;
-            let identity = Arc::clone(&resident.identity);
-            images.push(StoredChannel { channel: id, identity, state: resident.state.clone() });
+            let (channel, identity) = (resident.state.channel_id, Arc::clone(&resident.identity));
+            images.push(StoredChannel { channel, identity, state: resident.state.clone() });
         }
         self.is_imaging = rest > 0;
         Some((images, rest == 0))
@@ -177,12 +205,14 @@ impl Residents {
     /// Lets go of channels when there are too many: those that nobody asked for since the last sweep, if
     /// their image is durable (their checkpoint is at most `durable`) and nothing runs on them.
     pub(super) fn sweep(&mut self, durable: u64) {
-        if self.channels.len() < self.sweep_at {
+        if self.len() < self.sweep_at {
             return;
         }
-        let mut surplus = self.channels.len().saturating_sub(self.max);
-        let ids = &mut self.ids;
-        self.channels.retain(|id, resident| {
+        let mut surplus = self.len().saturating_sub(self.max);
+        let (ids, channels, free) = (&mut self.ids, &mut self.channels, &mut self.free);
+        self.places.retain(|id, place| {
+            let home = &mut channels[place.0 as usize];
+            let resident = home.as_mut().expect("every known place is filled");
             let may_go = !resident.dirty
                 && resident.imaged <= durable
                 && resident.state.reservations.is_empty()
@@ -193,10 +223,12 @@ impl Residents {
             }
             surplus -= 1;
             ids.remove(id);
+            *home = None;
+            free.push(*place);
             false
         });
         // A sweep looks at every channel, so the next one waits until it is worth it.
-        self.sweep_at = self.channels.len().max(self.max) + self.max / SWEEP_FRACTION + 1;
+        self.sweep_at = self.len().max(self.max) + self.max / SWEEP_FRACTION + 1;
     }
 
     /// The ids behind `after`, in order.
@@ -208,7 +240,7 @@ impl Residents {
 
     /// A channel, if it is in memory.
     pub(super) fn peek(&self, id: ChannelId) -> Option<&Resident> {
-        self.channels.get(&id)
+        self.places.get(&id).map(|place| self.at(*place))
     }
 
     /// The domain of a channel's escrow, shared by all its channels.

@@ -15,8 +15,9 @@ use farebox_core::units::{Amount, ChannelId, UnixSeconds};
 use farebox_core::voucher::Verifier;
 
 use super::message::{Answered, Batch, Change, Request, ToCommitter, ToShard};
-use super::residents::Residents;
+use super::residents::{Place, Residents};
 use super::shared::{Shared, shard_of};
+use super::slot::{Payment, Share};
 use super::verify::{Proof, verify};
 use super::{Channel, Config, EngineError, Reply, Verdict, report};
 use crate::clock::Clock;
@@ -96,9 +97,13 @@ impl Shard {
                 Err(_) => return Queue::Over,
             }
         }
-        while requests.len() < self.config.batch_vouchers_max {
+        let mut weight: usize = requests.iter().map(Request::weight).sum();
+        while weight < self.config.batch_vouchers_max {
             match self.intake.try_recv() {
-                Ok(message) => self.take(message, requests),
+                Ok(message) => {
+                    weight += message.weight();
+                    self.take(message, requests);
+                }
                 Err(TryRecvError::Empty) => return if stopping { Queue::Over } else { Queue::Open },
                 Err(TryRecvError::Disconnected) => return Queue::Over,
             }
@@ -107,11 +112,9 @@ impl Shard {
     }
 
     fn take(&self, message: ToShard, requests: &mut Vec<Request>) {
+        self.control.waiting.fetch_sub(message.weight(), Ordering::SeqCst);
         match message {
-            ToShard::Request(request) => {
-                self.control.waiting.fetch_sub(1, Ordering::SeqCst);
-                requests.push(request);
-            }
+            ToShard::Request(request) => requests.push(request),
             ToShard::Wake => {}
         }
     }
@@ -135,13 +138,24 @@ impl Shard {
     fn process(&mut self, requests: &mut Vec<Request>) -> Batch {
         let now = self.clock.now();
         let proofs = verify(&mut self.residents, &*self.ledger, &self.verifier, requests);
-        let mut batch = Batch::default();
-        for (request, proof) in requests.drain(..).zip(proofs) {
+        let mut proofs = proofs.into_iter();
+        let mut batch = Batch { answers: Vec::with_capacity(requests.len()), ..Batch::default() };
+        for request in requests.drain(..) {
             match request {
                 Request::Change { channel, change, reply } => {
                     let with_voucher = change.has_voucher();
+                    let proof = proofs.next().expect("every change has a proof");
                     let answer = self.change(channel, change, proof, now, &mut batch);
                     batch.answers.push(Answered::Verdict { reply, answer, with_voucher });
+                }
+                Request::Vouchers(mut part) => {
+                    let Share { payments, answers } = part.share_mut();
+                    answers.clear();
+                    for payment in &*payments {
+                        let proof = proofs.next().expect("every voucher has a proof");
+                        answers.push(self.pay(payment, proof, now, &mut batch));
+                    }
+                    batch.answers.push(Answered::Vouchers(part));
                 }
                 Request::Read { channel, reply } => {
                     batch.answers.push(Answered::Channel(reply, self.read(channel)));
@@ -163,24 +177,58 @@ impl Shard {
         now: UnixSeconds,
         batch: &mut Batch,
     ) -> Result<Verdict, EngineError> {
-        let command = match (change, proof) {
+        let (command, place) = match (change, proof) {
             (_, Proof::Refused(refusal)) => return Ok(Verdict::Rejected(refusal)),
             (_, Proof::Failed(error)) => return Err(error),
             (Change::Open { identity, deposit, settled, position }, Proof::NotNeeded) => {
                 let facts = Facts { identity, deposit, settled, position };
                 return self.open(channel, facts, now, batch);
             }
-            (Change::Step(step), Proof::NotNeeded) => step.into(),
-            (Change::Submit { then, .. }, Proof::Verified(voucher)) => Command::Accept { voucher, then },
-            (Change::Close { .. }, Proof::Verified(voucher)) => {
-                Command::BeginClose(CloseReason::Cooperative(voucher))
+            (Change::Step(step), Proof::NotNeeded) => (step.into(), None),
+            (Change::Close { .. }, Proof::Verified(voucher, place)) => {
+                (Command::BeginClose(CloseReason::Cooperative(voucher)), place)
             }
             (change, proof) => unreachable!("verification gave {proof:?} for {change:?}"),
         };
-        let Some(resident) = self.residents.get(channel, &*self.ledger)? else {
-            return Ok(Verdict::Rejected(Rejection::ChannelNotFound.into()));
+        self.command(channel, command, place, now, batch)
+    }
+
+    /// Takes a voucher, and pays with it.
+    fn pay(
+        &mut self,
+        payment: &Payment,
+        proof: Proof,
+        now: UnixSeconds,
+        batch: &mut Batch,
+    ) -> Result<Verdict, EngineError> {
+        match proof {
+            Proof::Refused(refusal) => Ok(Verdict::Rejected(refusal)),
+            Proof::Failed(error) => Err(error),
+            Proof::Verified(voucher, place) => {
+                let command = Command::Accept { voucher, then: payment.then };
+                self.command(payment.voucher.voucher().channel_id, command, place, now, batch)
+            }
+            Proof::NotNeeded => unreachable!("every voucher is looked at"),
+        }
+    }
+
+    /// Does what the rules allow. `place` is that of the channel, when it was looked up in this batch already.
+    fn command(
+        &mut self,
+        channel: ChannelId,
+        command: Command,
+        place: Option<Place>,
+        now: UnixSeconds,
+        batch: &mut Batch,
+    ) -> Result<Verdict, EngineError> {
+        let place = match place {
+            Some(place) => place,
+            None => match self.residents.find(channel, &*self.ledger)? {
+                Some(place) => place,
+                None => return Ok(Verdict::Rejected(Rejection::ChannelNotFound.into())),
+            },
         };
-        let state = &mut resident.state;
+        let state = &mut self.residents.at_mut(place).state;
         let Decision { events, answer } = match decide(state, command, &self.config.policy, now) {
             Ok(decision) => decision,
             Err(rejection) => return Ok(Verdict::Rejected(rejection.into())),
@@ -196,7 +244,7 @@ impl Shard {
         }
         let snapshot = Snapshot::from(&*state);
         if changed {
-            self.residents.mark_dirty(channel);
+            self.residents.mark_dirty(place);
         }
         Ok(Verdict::Accepted(Reply { answer, snapshot }))
     }
@@ -209,8 +257,8 @@ impl Shard {
         now: UnixSeconds,
         batch: &mut Batch,
     ) -> Result<Verdict, EngineError> {
-        if let Some(known) = self.residents.get(channel, &*self.ledger)? {
-            let snapshot = Snapshot::from(&known.state);
+        if let Some(known) = self.residents.find(channel, &*self.ledger)? {
+            let snapshot = Snapshot::from(&self.residents.at(known).state);
             return Ok(Verdict::Accepted(Reply { answer: Answer::Done, snapshot }));
         }
         let Facts { identity, deposit, settled, position } = facts;
@@ -225,14 +273,14 @@ impl Shard {
         for event in &opened.events {
             batch.push(channel, opened.next.sequence, event);
         }
-        self.residents.insert(StoredChannel { channel, identity, state: opened.next });
-        self.residents.mark_dirty(channel);
+        let place = self.residents.insert(StoredChannel { channel, identity, state: opened.next });
+        self.residents.mark_dirty(place);
         Ok(Verdict::Accepted(Reply { answer: opened.answer, snapshot }))
     }
 
     fn read(&mut self, channel: ChannelId) -> Result<Option<Channel>, EngineError> {
-        let found = self.residents.get(channel, &*self.ledger)?;
-        Ok(found.map(|resident| resident.to_channel(channel)))
+        let found = self.residents.find(channel, &*self.ledger)?;
+        Ok(found.map(|place| self.residents.at(place).to_channel(channel)))
     }
 
     /// The first `max` of this shard's channels behind `after`: those in memory as they are there, the

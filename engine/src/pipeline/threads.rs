@@ -23,6 +23,7 @@ use super::message::{Request, ToCommitter, ToShard};
 use super::residents::Residents;
 use super::shard::{Control, Shard};
 use super::shared::{Shared, shard_of};
+use super::slot::Part;
 use super::start::{Recovered, recover_and_release};
 use super::{Config, EngineError, report};
 use crate::clock::Clock;
@@ -56,24 +57,60 @@ impl Threads {
         self.config.shards
     }
 
+    /// The most vouchers that may wait for one shard.
+    pub(super) fn intake_max(&self) -> usize {
+        self.config.intake_max
+    }
+
+    /// Takes places in the shards' queues for so many vouchers each: all of them, or none.
+    pub(super) fn reserve(&self, wanted: impl Iterator<Item = usize> + Clone) -> Result<(), EngineError> {
+        for (shard, vouchers) in wanted.clone().enumerate() {
+            let (_, control) = &self.intakes.shards[shard];
+            if vouchers > 0
+                && control.waiting.fetch_add(vouchers, Ordering::SeqCst) + vouchers > self.config.intake_max
+            {
+                for (shard, vouchers) in wanted.enumerate().take(shard + 1) {
+                    self.intakes.shards[shard].1.waiting.fetch_sub(vouchers, Ordering::SeqCst);
+                }
+                return Err(self.busy());
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts vouchers into a shard's queue whose places are reserved.
+    pub(super) fn send_reserved(&self, shard: usize, part: Part) {
+        let (intake, control) = &self.intakes.shards[shard];
+        let Err(error) = intake.try_send(ToShard::Request(Request::Vouchers(part))) else { return };
+        let (TrySendError::Full(message) | TrySendError::Disconnected(message)) = &error;
+        control.waiting.fetch_sub(message.weight(), Ordering::SeqCst);
+        // Messages that only wake took the last places: hardly ever. Whoever is disconnected drops the part, and the
+        // caller asks why.
+        if let TrySendError::Full(ToShard::Request(Request::Vouchers(part))) = error {
+            part.refuse(&self.busy());
+        }
+    }
+
+    /// What a caller is told who finds no room.
+    fn busy(&self) -> EngineError {
+        report::busy();
+        EngineError::Busy { retry_after_ms: self.config.busy_retry_after_ms }
+    }
+
     /// Puts a request into a shard's queue, if there is room for its kind.
     pub(super) fn send(&self, shard: usize, new_work: bool, request: Request) -> Result<(), EngineError> {
         let (intake, control) = &self.intakes.shards[shard];
-        let busy = || {
-            report::busy();
-            EngineError::Busy { retry_after_ms: self.config.busy_retry_after_ms }
-        };
         let reserve = if new_work { 0 } else { self.config.finish_reserve };
         if control.waiting.fetch_add(1, Ordering::SeqCst) >= self.config.intake_max + reserve {
             control.waiting.fetch_sub(1, Ordering::SeqCst);
-            return Err(busy());
+            return Err(self.busy());
         }
         match intake.try_send(ToShard::Request(request)) {
             Ok(()) => Ok(()),
             Err(error) => {
                 control.waiting.fetch_sub(1, Ordering::SeqCst);
                 match error {
-                    TrySendError::Full(_) => Err(busy()),
+                    TrySendError::Full(_) => Err(self.busy()),
                     // The request and its way back are dropped here, so the caller asks why.
                     TrySendError::Disconnected(_) => Ok(()),
                 }

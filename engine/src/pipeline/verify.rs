@@ -6,12 +6,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use farebox_core::channel::{Identity, Rejection};
+use farebox_core::channel::{Identity, Rejection, State};
 use farebox_core::units::{Address, ChannelId};
 use farebox_core::voucher::{AnyDomain, AnySignedVoucher, Verified, Verifier, Voucher};
 
 use super::message::{Change, Request};
-use super::residents::Residents;
+use super::residents::{Place, Residents};
 use super::{EngineError, Refusal, precheck};
 use crate::ledger::LedgerRead;
 
@@ -20,29 +20,39 @@ use crate::ledger::LedgerRead;
 pub(super) enum Proof {
     /// The request has none.
     NotNeeded,
-    /// Its signer signed it.
-    Verified(Verified<Voucher>),
+    /// Its signer signed it. The place is that of the channel, if it was there already.
+    Verified(Verified<Voucher>, Option<Place>),
     /// It is refused.
     Refused(Refusal),
     /// The channel could not be looked up.
     Failed(EngineError),
 }
 
-/// Whether a voucher's signature is worth looking at.
-enum Examined {
-    /// It is, with this domain and this signer.
-    Wanted { domain: Arc<AnyDomain>, signer: Address },
-    /// It is not.
-    Settled(Proof),
-}
-
 /// A voucher whose signature is worth looking at.
 struct Task<'a> {
-    /// Its request's place in the batch.
-    place: usize,
-    domain: Arc<AnyDomain>,
+    /// Its place among the proofs.
+    index: usize,
     voucher: &'a AnySignedVoucher,
-    signer: Address,
+    whose: Whose,
+}
+
+/// Where domain and signer of a voucher are known from.
+enum Whose {
+    /// The books.
+    Resident(Place),
+    /// A request before it in the same batch may open the channel.
+    Opened(Arc<AnyDomain>, Address),
+}
+
+impl Task<'_> {
+    /// What the verifier is asked.
+    fn job<'a>(&'a self, residents: &'a Residents) -> (&'a AnyDomain, &'a AnySignedVoucher, Address) {
+        let (domain, signer) = match &self.whose {
+            Whose::Resident(place) => residents.at(*place).signs(),
+            Whose::Opened(domain, signer) => (&**domain, *signer),
+        };
+        (domain, self.voucher, signer)
+    }
 }
 
 /// What earlier requests of the same batch may have done to a channel when its voucher's turn comes.
@@ -54,85 +64,100 @@ struct Earlier {
     stepped: HashSet<ChannelId>,
 }
 
-/// Looks at every request of a batch; one proof a request, in order.
+/// Looks at every voucher and change of a batch; one proof for each, in order.
 pub(super) fn verify(
     residents: &mut Residents,
     ledger: &dyn LedgerRead,
     verifier: &Verifier,
     requests: &[Request],
 ) -> Vec<Proof> {
-    let mut earlier = Earlier::default();
-    let mut tasks = Vec::new();
-    let mut proofs = Vec::with_capacity(requests.len());
-    for (place, request) in requests.iter().enumerate() {
-        let Request::Change { channel, change, .. } = request else {
-            proofs.push(Proof::NotNeeded);
-            continue;
-        };
-        proofs.push(match change {
-            Change::Open { identity, .. } => {
-                earlier.opened.insert(*channel, Arc::clone(identity));
-                Proof::NotNeeded
+    let weight = requests.iter().map(Request::weight).sum();
+    let mut looking =
+        Looking { residents, ledger, earlier: Earlier::default(), tasks: Vec::with_capacity(weight) };
+    let mut proofs = Vec::with_capacity(weight);
+    for request in requests {
+        match request {
+            Request::Change { channel, change, .. } => {
+                proofs.push(looking.change(*channel, change, proofs.len()))
             }
-            Change::Step(_) => {
-                earlier.stepped.insert(*channel);
-                Proof::NotNeeded
-            }
-            Change::Submit { voucher, .. } | Change::Close { voucher } => {
-                match examine(residents, ledger, &earlier, *channel, change) {
-                    Examined::Wanted { domain, signer } => {
-                        tasks.push(Task { place, domain, voucher, signer });
-                        // Overwritten below, when all signatures were looked at.
-                        Proof::NotNeeded
-                    }
-                    Examined::Settled(proof) => proof,
+            Request::Vouchers(part) => {
+                for payment in part.payments() {
+                    let amount = payment.voucher.voucher().cumulative_amount;
+                    let foretold = |state: &State| precheck::submit(state, amount, &payment.then);
+                    proofs.push(looking.voucher(&payment.voucher, proofs.len(), foretold));
                 }
             }
-        });
+            Request::Read { .. } | Request::List { .. } => {}
+        }
     }
-    let jobs: Vec<_> = tasks.iter().map(|task| (&*task.domain, task.voucher, task.signer)).collect();
+    let Looking { residents, tasks, .. } = looking;
+    let residents = &*residents;
+    let jobs: Vec<_> = tasks.iter().map(|task| task.job(residents)).collect();
     let outcomes = verifier.verify_mixed(&jobs);
     for (task, outcome) in tasks.iter().zip(outcomes) {
-        proofs[task.place] = match outcome {
-            Ok(verified) => Proof::Verified(verified),
+        let place = match task.whose {
+            Whose::Resident(place) => Some(place),
+            Whose::Opened(..) => None,
+        };
+        proofs[task.index] = match outcome {
+            Ok(verified) => Proof::Verified(verified, place),
             Err(error) => Proof::Refused(error.into()),
         };
     }
     proofs
 }
 
-/// Finds whose signature a voucher needs, or why it needs none any more.
-fn examine(
-    residents: &mut Residents,
-    ledger: &dyn LedgerRead,
-    earlier: &Earlier,
-    channel: ChannelId,
-    change: &Change,
-) -> Examined {
-    let found = match residents.get(channel, ledger) {
-        Ok(found) => found,
-        Err(error) => return Examined::Settled(Proof::Failed(error.into())),
-    };
-    if let Some(resident) = found {
-        let foretold = match change {
-            _ if earlier.stepped.contains(&channel) => None,
-            Change::Submit { voucher, then } => {
-                precheck::submit(&resident.state, voucher.voucher().cumulative_amount, then)
+/// The first look at a batch, before any cryptography.
+struct Looking<'a> {
+    residents: &'a mut Residents,
+    ledger: &'a dyn LedgerRead,
+    earlier: Earlier,
+    tasks: Vec<Task<'a>>,
+}
+
+impl<'a> Looking<'a> {
+    fn change(&mut self, channel: ChannelId, change: &'a Change, index: usize) -> Proof {
+        match change {
+            Change::Open { identity, .. } => {
+                self.earlier.opened.insert(channel, Arc::clone(identity));
+                Proof::NotNeeded
+            }
+            Change::Step(_) => {
+                self.earlier.stepped.insert(channel);
+                Proof::NotNeeded
             }
             Change::Close { voucher } => {
-                precheck::close(&resident.state, voucher.voucher().cumulative_amount)
+                let amount = voucher.voucher().cumulative_amount;
+                self.voucher(voucher, index, |state| precheck::close(state, amount))
             }
-            Change::Open { .. } | Change::Step(_) => None,
-        };
-        return match foretold {
-            Some(rejection) => Examined::Settled(Proof::Refused(rejection.into())),
-            None => Examined::Wanted { domain: Arc::clone(&resident.domain), signer: resident.state.signer },
-        };
-    }
-    match earlier.opened.get(&channel) {
-        Some(identity) => {
-            Examined::Wanted { domain: residents.domain(identity), signer: identity.expected_signer() }
         }
-        None => Examined::Settled(Proof::Refused(Rejection::ChannelNotFound.into())),
+    }
+
+    /// Finds whose signature a voucher needs, or why it needs none any more. The proof of one that needs it is
+    /// overwritten when all signatures were looked at.
+    fn voucher(
+        &mut self,
+        voucher: &'a AnySignedVoucher,
+        index: usize,
+        foretold: impl FnOnce(&State) -> Option<Rejection>,
+    ) -> Proof {
+        let channel = voucher.voucher().channel_id;
+        let whose = match self.residents.find(channel, self.ledger) {
+            Err(error) => return Proof::Failed(error.into()),
+            Ok(Some(place)) => {
+                if !self.earlier.stepped.contains(&channel)
+                    && let Some(rejection) = foretold(&self.residents.at(place).state)
+                {
+                    return Proof::Refused(rejection.into());
+                }
+                Whose::Resident(place)
+            }
+            Ok(None) => match self.earlier.opened.get(&channel) {
+                Some(identity) => Whose::Opened(self.residents.domain(identity), identity.expected_signer()),
+                None => return Proof::Refused(Rejection::ChannelNotFound.into()),
+            },
+        };
+        self.tasks.push(Task { index, voucher, whose });
+        Proof::NotNeeded
     }
 }
