@@ -13,7 +13,7 @@
 use crate::field::Field;
 use crate::sum::Point;
 
-/// A point in every lane. `x` and `y` are of magnitude up to 2, `z` is a product.
+/// A point in every lane. `x` and `y` are of magnitude up to 2, `z` is a product, or 1.
 pub struct Jacobian<F: Field> {
     pub x: F::Fe,
     pub y: F::Fe,
@@ -29,10 +29,14 @@ impl<F: Field> Clone for Jacobian<F> {
 impl<F: Field> Copy for Jacobian<F> {}
 
 impl<F: Field> Jacobian<F> {
-    /// A point in affine coordinates. `one` is the product `1`.
+    /// Points in affine coordinates. `one` is 1.
     #[inline(always)]
-    pub fn from_affine(point: &Point<F>, one: F::Factor) -> Self {
-        Self { x: point.x, y: point.y, z: one }
+    pub fn from_affine<const H: usize>(points: &[Point<F>; H], one: F::Factor) -> [Self; H] {
+        let mut jacobian = [Self { x: points[0].x, y: points[0].y, z: one }; H];
+        for h in 1..H {
+            (jacobian[h].x, jacobian[h].y) = (points[h].x, points[h].y);
+        }
+        jacobian
     }
 }
 

@@ -1,7 +1,7 @@
 //! Additions and doublings in affine coordinates, two at a time, that share one inversion.
 //!
-//! A round: [`Round::begin`], then [`Round::divide_later`] for every difference, then [`Round::invert`], then the
-//! additions **in the opposite order**. No difference may be zero: the caller proves that.
+//! A round: [`Round::begin`], then an announcement for each (`.._later`), then [`Round::invert`], then the additions and
+//! doublings themselves **in the opposite order**. No difference may be zero: the caller proves that.
 
 use crate::field::{Field, invert};
 use crate::sum::{Point, add_affine};
@@ -39,9 +39,29 @@ impl<F: Field> Round<F> {
     pub fn divide_later<const H: usize>(&mut self, field: F, differences: [F::Factor; H]) {
         self.prefixes[self.used] = self.products;
         self.used += 1;
-        for h in 0..H {
-            self.products[h] = field.mul(self.products[h], differences[h]);
+        for (product, difference) in self.products.iter_mut().zip(differences) {
+            *product = field.mul(*product, difference);
         }
+    }
+
+    /// Takes the difference of [`Round::add`].
+    #[inline(always)]
+    pub fn add_later<const H: usize>(&mut self, field: F, p: &[Point<F>; H], q: &[Point<F>; H]) {
+        let mut differences = [self.one; H];
+        for h in 0..H {
+            differences[h] = field.sub(q[h].x, p[h].x);
+        }
+        self.divide_later(field, differences);
+    }
+
+    /// Takes the difference of [`Round::double`].
+    #[inline(always)]
+    pub fn double_later<const H: usize>(&mut self, field: F, p: &[Point<F>; H]) {
+        let mut differences = [self.one; H];
+        for h in 0..H {
+            differences[h] = field.factor(p[h].y);
+        }
+        self.divide_later(field, differences);
     }
 
     /// The inversion of all.

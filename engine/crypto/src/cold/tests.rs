@@ -213,7 +213,7 @@ fn split(u: Scalar) -> Split {
     let windows = |half| (0..WINDOWS).map(move |i| digit(half, window(i)));
     let found = Split {
         halves: halves.map(|half| windows(half).fold(Scalar::ZERO, |sum, digit| sum + digit)),
-        digits: halves.map(|half| windows(half).last().unwrap()),
+        digits: halves.map(|half| digit(half, window(WINDOWS - 1))),
     };
     assert_eq!(found.halves[0] + found.halves[1] * lambda(), u);
     found

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use farebox_crypto::Job;
 use farebox_crypto::backend::{Backend, Lanes};
+use farebox_crypto::cold::{ColdItem, ColdWorkspace, DecideCold, NewColdWorkspace};
 use farebox_crypto::field::portable::Portable;
 use farebox_crypto::field::{PackedPoint, number};
 use farebox_crypto::kernel::{Decide, Decision, Item, NewWorkspace, Workspace};
@@ -52,5 +53,26 @@ impl<L: Lanes> Kernel<L> {
             .collect();
         let generator = generator();
         self.lanes.run(Decide { workspace: &mut self.workspace, generator, shape, items: &items })
+    }
+}
+
+/// The same for signers without a table.
+pub struct ColdKernel<L: Lanes> {
+    lanes: L,
+    workspace: ColdWorkspace<L>,
+}
+
+impl<L: Lanes> ColdKernel<L> {
+    pub fn new(lanes: L) -> Self {
+        Self { lanes, workspace: lanes.run(NewColdWorkspace) }
+    }
+
+    pub fn decide(&mut self, jobs: &[(Job, PackedPoint)]) -> Vec<Decision> {
+        let items: Vec<_> = jobs
+            .iter()
+            .map(|(job, key)| ColdItem { digest: &job.digest, signature: &job.signature, key: *key })
+            .collect();
+        let generator = generator();
+        self.lanes.run(DecideCold { workspace: &mut self.workspace, generator, items: &items })
     }
 }

@@ -9,8 +9,8 @@ use crate::seed;
 /// Runs of a target on random bytes. Those that build tables cost more.
 fn runs(name: &str) -> usize {
     match (name, cfg!(feature = "verify")) {
-        ("verify_batch" | "kernel_decide" | "table_build", false) => 40,
-        ("verify_batch" | "kernel_decide" | "table_build", true) => 10,
+        ("verify_batch" | "kernel_decide" | "cold_decide" | "table_build", false) => 40,
+        ("verify_batch" | "kernel_decide" | "cold_decide" | "table_build", true) => 10,
         (_, false) => 400,
         (_, true) => 200,
     }

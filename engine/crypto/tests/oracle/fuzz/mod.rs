@@ -17,7 +17,7 @@ use input::Input;
 type Target = (&'static str, fn(&mut Input));
 
 /// Every target: each function of the contracts `field` and `scalar`, and what is built from them.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 25] = [
     ("field_load", field::load),
     ("field_gather", field::gather),
     ("field_factor", field::factor),
@@ -41,6 +41,7 @@ pub const TARGETS: [Target; 24] = [
     ("signature_parse", signatures::parse),
     ("table_build", table::build),
     ("kernel_decide", signatures::kernel_decide),
+    ("cold_decide", signatures::cold_decide),
     ("verify_batch", signatures::verify_batch),
 ];
 

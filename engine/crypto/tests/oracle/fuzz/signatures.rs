@@ -1,6 +1,7 @@
 //! Signatures: their parsing against big integers, the kernel and the verifier against libsecp256k1.
 
 use farebox_crypto::backend::Lanes;
+use farebox_crypto::field::PackedPoint;
 use farebox_crypto::kernel::Decision;
 use farebox_crypto::scalar::N;
 use farebox_crypto::table::{Build, Shape, Table};
@@ -11,7 +12,7 @@ use rand::RngExt;
 use super::field::on_all_backends;
 use super::input::{Input, big};
 use crate::judge::{backends, verdict};
-use crate::kernel::{Kernel, packed};
+use crate::kernel::{ColdKernel, Kernel, packed};
 use crate::signer::{Signer, damage};
 
 /// Memory of a verifier: nothing, one table, a few, all.
@@ -83,14 +84,38 @@ fn kernel_decide_on<L: Lanes>(lanes: L, input: &mut Input) {
                 Some((job, &tables[place]))
             })
             .collect();
-        let decisions = kernel.decide(shape, &jobs);
-        assert_eq!(decisions.len(), jobs.len());
-        for ((job, _), decision) in jobs.iter().zip(decisions) {
-            match decision {
-                Decision::Match => assert_eq!(verdict(job), Outcome::Valid, "{job:x?}"),
-                Decision::Mismatch => assert_eq!(verdict(job), Outcome::Invalid, "{job:x?}"),
-                Decision::Undecided => {}
-            }
+        agree(&jobs, kernel.decide(shape, &jobs));
+    }
+}
+
+pub fn cold_decide(input: &mut Input) {
+    on_all_backends!(input, cold_decide_on);
+}
+
+fn cold_decide_on<L: Lanes>(lanes: L, input: &mut Input) {
+    let signers = signers(input);
+    let mut kernel = ColdKernel::new(lanes);
+    for _ in 0..1 + input.below(2) {
+        let size = input.below(40);
+        let jobs: Vec<(Job, PackedPoint)> = batch(input, &signers, size)
+            .into_iter()
+            .filter_map(|job| {
+                let signer = signers.iter().find(|signer| signer.address == job.signer)?;
+                Some((job, packed(&signer.key)))
+            })
+            .collect();
+        agree(&jobs, kernel.decide(&jobs));
+    }
+}
+
+/// No decision is wrong.
+fn agree<T>(jobs: &[(Job, T)], decisions: Vec<Decision>) {
+    assert_eq!(decisions.len(), jobs.len());
+    for ((job, _), decision) in jobs.iter().zip(decisions) {
+        match decision {
+            Decision::Match => assert_eq!(verdict(job), Outcome::Valid, "{job:x?}"),
+            Decision::Mismatch => assert_eq!(verdict(job), Outcome::Invalid, "{job:x?}"),
+            Decision::Undecided => {}
         }
     }
 }
