@@ -58,6 +58,8 @@ test-long: setup
 		cargo test --locked --release -p farebox-crypto --test oracle -- --nocapture
 	FAREBOX_SEEDS=$${FAREBOX_SEEDS:-100000} \
 		cargo test --locked --release -p farebox-simulation --test simulation -- --nocapture
+	FAREBOX_HISTORIES=$${FAREBOX_HISTORIES:-100000} \
+		cargo test --locked --release -p farebox-simulation --test linearizable -- --nocapture
 
 fuzz:
 	@scripts/fuzz.sh

@@ -17,6 +17,7 @@
 //! | [`chain`] | both escrows: deposits, settlements, close requests, transactions in flight |
 //! | [`server`] | the shell in one thread: batches, frames, answers, checkpoints, restarts |
 //! | [`closer`] | brings closes to the chain, through doubt and restarts |
+//! | [`linear`] | histories of the real engine with its threads, and the search for an order that explains them |
 //! | [`world`] | all of it together, and the dice |
 //! | [`rules`] | the eleven money rules, from where the payer and the chain stand |
 //! | [`bug`] | mistakes that can be planted, to show that they are found |
@@ -29,6 +30,7 @@ pub mod cast;
 pub mod chain;
 pub mod closer;
 pub mod disk;
+pub mod linear;
 pub mod rules;
 pub mod run;
 pub mod said;
