@@ -13,7 +13,7 @@ use std::time::Instant;
 use farebox_core::journal::{FrameBuilder, Head, Link};
 
 use super::checkpointer::Job;
-use super::message::{Batch, ToCommitter};
+use super::message::{Answered, Batch, ToCommitter};
 use super::report;
 use super::shard::Control;
 use super::shared::Shared;
@@ -145,17 +145,16 @@ impl Committer {
 
     /// Everything in these batches is durable: lets the answers out and tells who waits for a change.
     fn release(&self, batches: Vec<Batch>) {
-        for batch in batches {
-            for answer in batch.answers {
-                answer.release();
-            }
+        for mut batch in batches {
+            batch.answers.drain(..).for_each(Answered::release);
             self.shared.waiters.notify(&batch.changed);
             if self.shared.changes.receiver_count() > 0 {
-                for channel in batch.changed {
+                for channel in &batch.changed {
                     // The last receiver may have left just now.
-                    drop(self.shared.changes.send(channel));
+                    drop(self.shared.changes.send(*channel));
                 }
             }
+            self.shared.spare.give_back(batch);
         }
     }
 

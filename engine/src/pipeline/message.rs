@@ -6,6 +6,7 @@ use farebox_core::channel::{ChainPosition, Event, Identity};
 use farebox_core::journal::encode_event;
 use farebox_core::units::{Amount, ChannelId};
 use farebox_core::voucher::AnySignedVoucher;
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::slot::Part;
@@ -162,6 +163,14 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Forgets everything but the memory.
+    fn clear(&mut self) {
+        self.records.clear();
+        self.records_count = 0;
+        self.changed.clear();
+        self.answers.clear();
+    }
+
     /// Adds a fact to what has to become durable.
     pub(super) fn push(&mut self, channel: ChannelId, sequence: u64, event: &Event) {
         encode_event(&mut self.records, channel, sequence, event);
@@ -171,6 +180,38 @@ impl Batch {
         }
     }
 }
+
+/// Batches that were released: their memory, some hundred kilobytes each, serves the next ones. Fresh memory of that size
+/// comes from the operating system and costs more than what is written into it.
+#[derive(Debug)]
+pub(super) struct Spare {
+    batches: Mutex<Vec<Batch>>,
+    max: usize,
+}
+
+impl Spare {
+    /// Keeps at most so many.
+    pub(super) fn new(max: usize) -> Self {
+        Self { batches: Mutex::default(), max }
+    }
+
+    /// An empty batch.
+    pub(super) fn take(&self) -> Batch {
+        self.batches.lock().pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a batch that was released, unless it is far larger than most.
+    pub(super) fn give_back(&self, mut batch: Batch) {
+        batch.clear();
+        let mut batches = self.batches.lock();
+        if batches.len() < self.max && batch.records.capacity() <= SPARE_BYTES_MAX {
+            batches.push(batch);
+        }
+    }
+}
+
+/// The most memory for records that a kept batch may have, in bytes: eight thousand vouchers that pay.
+const SPARE_BYTES_MAX: usize = 2 << 20;
 
 /// What the committer takes from its queue.
 #[derive(Debug)]

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SendError, SyncSender, TryRecvError};
+use std::vec::Drain;
 
 use farebox_core::channel::{
     Answer, ChainPosition, CloseReason, Command, Decision, Identity, Rejection, Snapshot, decide, open,
@@ -22,6 +23,10 @@ use super::verify::{Proof, verify};
 use super::{Channel, Config, EngineError, Reply, Verdict, report};
 use crate::clock::Clock;
 use crate::ledger::{CHANNELS_PAGE_MAX, Ledger, StoredChannel};
+
+/// Vouchers after which a window of a batch is closed: lanes are full, and what was looked up of their channels is still
+/// in a cache when the rules are asked.
+const WINDOW_VOUCHERS: usize = 256;
 
 /// The most images that a shard gives between two batches.
 const IMAGES_STEP_MAX: usize = 512;
@@ -134,18 +139,42 @@ impl Shard {
         }
     }
 
-    /// Verifies all vouchers of the batch at once, then does every request in the order it came.
+    /// Does every request in the order it came, some hundred at a time.
     fn process(&mut self, requests: &mut Vec<Request>) -> Batch {
         let now = self.clock.now();
-        let proofs = verify(&mut self.residents, &*self.ledger, &self.verifier, requests);
+        let mut batch = self.shared.spare.take();
+        let mut rest = requests.drain(..);
+        while !rest.as_slice().is_empty() {
+            let mut weight = 0;
+            let is_within = |request: &&Request| {
+                let begins_within = weight < WINDOW_VOUCHERS;
+                weight += request.weight();
+                begins_within
+            };
+            let window = rest.as_slice().iter().take_while(is_within).count();
+            self.process_window(&mut rest, window, now, &mut batch);
+        }
+        report::batch(&batch);
+        batch
+    }
+
+    /// Verifies the vouchers of the next `window` requests at once, then does them.
+    fn process_window(
+        &mut self,
+        requests: &mut Drain<'_, Request>,
+        window: usize,
+        now: UnixSeconds,
+        batch: &mut Batch,
+    ) {
+        let looked_at = &requests.as_slice()[..window];
+        let proofs = verify(&mut self.residents, &*self.ledger, &self.verifier, looked_at);
         let mut proofs = proofs.into_iter();
-        let mut batch = Batch { answers: Vec::with_capacity(requests.len()), ..Batch::default() };
-        for request in requests.drain(..) {
+        for request in requests.take(window) {
             match request {
                 Request::Change { channel, change, reply } => {
                     let with_voucher = change.has_voucher();
                     let proof = proofs.next().expect("every change has a proof");
-                    let answer = self.change(channel, change, proof, now, &mut batch);
+                    let answer = self.change(channel, change, proof, now, batch);
                     batch.answers.push(Answered::Verdict { reply, answer, with_voucher });
                 }
                 Request::Vouchers(mut part) => {
@@ -153,7 +182,7 @@ impl Shard {
                     answers.clear();
                     for payment in &*payments {
                         let proof = proofs.next().expect("every voucher has a proof");
-                        answers.push(self.pay(payment, proof, now, &mut batch));
+                        answers.push(self.pay(payment, proof, now, batch));
                     }
                     batch.answers.push(Answered::Vouchers(part));
                 }
@@ -165,8 +194,6 @@ impl Shard {
                 }
             }
         }
-        report::batch(&batch);
-        batch
     }
 
     fn change(

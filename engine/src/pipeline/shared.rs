@@ -9,8 +9,9 @@ use farebox_core::voucher::Verifier;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
+use super::message::Spare;
 use super::wait::Waiters;
-use super::{EngineError, Health};
+use super::{Config, EngineError, Health};
 
 /// Blocks that the cursor may run ahead of the journal while no voucher makes a frame to carry it: what a
 /// watcher has to read again after a crash in a quiet night.
@@ -37,18 +38,22 @@ pub(super) struct Shared {
     pub(super) cursor: CursorBook,
     /// Verifies for all shards and for the door: what one learns of a signer serves the others.
     pub(super) verifier: Arc<Verifier>,
+    /// Memory for the shards' next batches.
+    pub(super) spare: Spare,
     /// The newest checkpoint whose images are durable: what it held may leave memory.
     durable_generation: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(changes_max: usize, cursor: Option<Cursor>, verifier: Arc<Verifier>) -> Arc<Self> {
+    pub(super) fn new(config: &Config, cursor: Option<Cursor>, verifier: Arc<Verifier>) -> Arc<Self> {
+        let batches_max = config.shards * (config.commit_batches_max + 1);
         Arc::new(Self {
             health: watch::Sender::new(Health::Running),
-            changes: broadcast::Sender::new(changes_max),
+            changes: broadcast::Sender::new(config.changes_max),
             waiters: Waiters::default(),
             cursor: CursorBook::new(cursor),
             verifier,
+            spare: Spare::new(batches_max),
             durable_generation: AtomicU64::new(0),
         })
     }

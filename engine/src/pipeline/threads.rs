@@ -149,7 +149,7 @@ pub(super) fn start(
     let verifier = Arc::new(verifier_from_environment(config.signer_tables_bytes_max)?);
     let Recovered { channels, head, covers } = recover_and_release(&*ledger, &*clock, &config)?;
     let config = Arc::new(config);
-    let shared = Shared::new(config.changes_max, head.cursor, verifier);
+    let shared = Shared::new(&config, head.cursor, verifier);
     let shards_count = config.shards;
 
     let (committer_sender, committer_queue) =

@@ -20,6 +20,15 @@ pub const OUTCOMES_MAX: usize = 32;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RequestKey(pub [u8; 16]);
 
+impl RequestKey {
+    /// A byte that depends on all others, also where keys are no hashes but count.
+    fn tag(&self) -> u8 {
+        /// Odd, with bits that look random (2^128 divided by the golden ratio).
+        const FACTOR: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+        (u128::from_le_bytes(self.0).wrapping_mul(FACTOR) >> 120) as u8
+    }
+}
+
 /// How a finished request ended: enough to answer its retry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outcome {
@@ -37,30 +46,49 @@ pub struct Outcome {
 
 /// The finished requests that a channel remembers, oldest first; at most [`OUTCOMES_MAX`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outcomes(pub(super) VecDeque<Outcome>);
+pub struct Outcomes {
+    outcomes: VecDeque<Outcome>,
+    /// A byte of each one's key, in the same order. Nearly every request is new: these bytes tell so, and the outcomes
+    /// themselves, some kilobytes in memory that is hardly ever in a cache, are not looked at.
+    tags: Tags,
+}
+
+/// One byte a key.
+type Tags = [u8; OUTCOMES_MAX];
 
 impl Outcomes {
     /// The outcome of a request, if it is remembered.
     pub fn get(&self, key: &RequestKey) -> Option<&Outcome> {
-        self.0.iter().rev().find(|outcome| outcome.key == *key)
+        let tag = key.tag();
+        // A fixed length, for the whole array at once; what is behind the last outcome is sorted out below.
+        if !self.tags.contains(&tag) {
+            return None;
+        }
+        let found = |place: &usize| self.tags[*place] == tag && self.outcomes[*place].key == *key;
+        (0..self.outcomes.len().min(OUTCOMES_MAX)).rev().find(found).map(|place| &self.outcomes[place])
     }
 
     /// All of them, oldest first.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Outcome> {
-        self.0.iter()
+        self.outcomes.iter()
     }
 
     /// Remembers an outcome; the oldest makes room.
     pub(super) fn push(&mut self, outcome: Outcome) {
-        while self.0.len() >= OUTCOMES_MAX {
-            self.0.pop_front();
+        while self.outcomes.len() >= OUTCOMES_MAX {
+            self.outcomes.pop_front();
+            self.tags.rotate_left(1);
         }
-        self.0.push_back(outcome);
+        self.tags[self.outcomes.len()] = outcome.key.tag();
+        self.outcomes.push_back(outcome);
     }
 
     /// What a checkpoint held, oldest first; [`State::check`] counts them.
     pub(crate) fn restore(outcomes: impl IntoIterator<Item = Outcome>) -> Self {
-        Self(outcomes.into_iter().collect())
+        let outcomes: VecDeque<_> = outcomes.into_iter().collect();
+        let mut tags = Tags::default();
+        tags.iter_mut().zip(&outcomes).for_each(|(tag, outcome)| *tag = outcome.key.tag());
+        Self { outcomes, tags }
     }
 }
 
@@ -168,4 +196,48 @@ pub struct Transition {
     /// True when the step showed `settled > spent`: somebody else settled, or the books are older
     /// than the chain (rule 2). The operator must know.
     pub alarm_settled_above_spent: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(number: u64) -> Outcome {
+        let mut key = [0; 16];
+        key[..8].copy_from_slice(&number.to_le_bytes());
+        let amount = Amount::new(u128::from(number));
+        Outcome { key: RequestKey(key), charged: amount, units: 1, accepted: amount, spent: amount }
+    }
+
+    /// 3,000 keys have only 256 tags between them, so every lookup meets tags of others.
+    #[test]
+    fn the_last_ones_are_found_and_no_others_also_after_a_restart() {
+        let mut outcomes = Outcomes::default();
+        for number in 0..3_000 {
+            outcomes.push(outcome(number));
+            let oldest = (number + 1).saturating_sub(OUTCOMES_MAX as u64);
+            let restored = Outcomes::restore(outcomes.iter().copied());
+            assert_eq!(restored, outcomes);
+            for kept in oldest..=number {
+                assert_eq!(restored.get(&outcome(kept).key), Some(&outcome(kept)));
+            }
+            for other in (oldest.saturating_sub(9)..oldest).chain(number + 1..number + 300) {
+                assert_eq!(outcomes.get(&outcome(other).key), None);
+            }
+        }
+    }
+
+    #[test]
+    fn keys_that_count_have_all_tags_and_so_have_keys_that_differ_in_their_last_byte() {
+        let tags = |keys: &mut dyn Iterator<Item = RequestKey>| {
+            keys.map(|key| key.tag()).collect::<alloc::collections::BTreeSet<u8>>().len()
+        };
+        assert!(tags(&mut (0..2_048).map(|number| outcome(number).key)) > 250);
+        let last = (0..=255).map(|byte| {
+            let mut key = [7; 16];
+            key[15] = byte;
+            RequestKey(key)
+        });
+        assert!(tags(&mut { last }) > 250);
+    }
 }
