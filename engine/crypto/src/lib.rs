@@ -34,6 +34,8 @@
 //!
 //! # Features
 //!
+//! `std` lets a thread that waits for a lookup give its processor away. For whoever has threads.
+//!
 //! `verify` checks the bound of every limb at run time. It is for tests, and slow.
 #![no_std]
 #![deny(unsafe_code)]
@@ -48,6 +50,7 @@ pub mod ecdsa;
 pub mod field;
 pub mod keccak;
 pub mod kernel;
+mod lock;
 pub mod memory;
 mod modinv;
 pub mod recover;

@@ -10,12 +10,13 @@
 //! lived together. Pages of a slab that no table has reached yet are not touched.
 
 use crate::field::PackedPoint;
+use crate::lock::Mutex;
 use crate::table::Shape;
 use alloc::vec::Vec;
 use bytemuck::allocation::zeroed_slice_box;
 use core::mem;
 use core::ops::{Deref, DerefMut};
-use spin::{Mutex, Once};
+use spin::Once;
 
 /// The size of a slab, in bytes, unless a single table is larger.
 pub const SLAB_BYTES: usize = 32 << 20;

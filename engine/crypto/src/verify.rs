@@ -31,13 +31,14 @@ use crate::ecdsa::Signature;
 use crate::field::PackedPoint;
 use crate::field::portable::Portable;
 use crate::kernel::{Decide, Decision, Item, NewWorkspace, Workspace};
+use crate::lock::Mutex;
 use crate::recover::recover;
 use crate::signers::{FIRST_SHAPE, Known, Met, Signers, WIDE_SHAPE};
 use crate::table::{Build, GENERATOR_POINT, Shape, Table};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use spin::{Mutex, Once};
+use spin::Once;
 
 /// One question: did `signer` sign `digest`?
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
