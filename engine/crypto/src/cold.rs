@@ -311,17 +311,16 @@ impl<L: Lanes> ColdWorkspace<L> {
         for first in (0..groups).step_by(H) {
             for i in 0..WINDOWS {
                 let (from, to) = (first * WINDOWS + i * H, first * TERMS + i * H);
-                let mut p: [Point<L>; H] = side_by_side(&self.terms, to);
-                let mut q = p;
-                for h in 0..H {
+                let mut differences = [beta; H];
+                for (h, difference) in differences.iter_mut().enumerate() {
                     let (a, b) = chosen[(from + h) * 2 * L::LANES..][..2 * L::LANES].split_at(L::LANES);
                     let (x, y) = lanes.gather(b, negate[from + h][1]);
-                    q[h] = Point { x: lanes.settle(lanes.mul(lanes.factor(x), beta)), y };
-                    p[h].x = lanes.gather_x(a);
+                    let x = lanes.settle(lanes.mul(lanes.factor(x), beta));
+                    *difference = lanes.sub(x, lanes.gather_x(a));
+                    // lambda d2 Q waits where the sum will be.
+                    self.terms[to + h] = Point { x, y };
                 }
-                self.round.add_later(lanes, &p, &q);
-                // lambda d2 Q waits where the sum will be.
-                self.terms[to..][..H].copy_from_slice(&q);
+                self.round.divide_later(lanes, differences);
             }
         }
         self.round.invert(lanes);
