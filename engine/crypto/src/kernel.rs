@@ -25,6 +25,10 @@ use alloc::vec::Vec;
 /// Signatures that share their inversions. More would share better and fall out of the second-level cache.
 pub const CHUNK: usize = 64;
 
+/// How many slots ahead of the first level a point is fetched once more: since its chunk was chosen, all levels of the tree
+/// went through the cache, and some points have left it again.
+const SLOTS_AHEAD: usize = 2;
+
 /// The most lanes of any backend.
 const LANES_MAX: usize = 8;
 
@@ -161,6 +165,12 @@ impl<L: Lanes> Source<L> for Gather<'_, '_, L> {
     fn xs(&mut self, group: usize, slot: usize) -> [L::Fe; 2] {
         let at = group * self.chosen.windows + slot;
         let (a, b) = self.chosen.points[at * 2 * L::LANES..][..2 * L::LANES].split_at(L::LANES);
+        let soon = (at + SLOTS_AHEAD) * 2 * L::LANES;
+        if let Some(points) = self.chosen.points.get(soon..soon + 2 * L::LANES) {
+            for point in points {
+                self.lanes.prefetch(point);
+            }
+        }
         [self.lanes.gather_x(a), self.lanes.gather_x(b)]
     }
 
