@@ -9,6 +9,7 @@
 //! counterexamples by the property tests beside this module.
 
 mod accept;
+mod access;
 mod apply;
 mod chain_facts;
 mod close;
@@ -18,20 +19,25 @@ mod evolve;
 mod identity;
 mod invariant;
 mod kept;
+mod limits;
 mod outcome;
+mod rate;
 mod rejection;
 mod spend;
 mod state;
 
+pub use access::{Access, AccessList, Party, Subject, SubjectKind, Until};
 pub use apply::{apply, decide, open};
 pub use command::{CloseReason, Command, Policy, Spend};
 pub use event::{ChainPosition, Event};
 pub use identity::{Advertised, Identity, Terms};
 pub use invariant::Violation;
 pub use kept::{KEPT_VOUCHERS_MAX, KeptVoucher, KeptVouchers};
+pub use limits::{Exposure, Limit, Limits, UnsettledBasis};
 pub use outcome::{
     Answer, Claim, Decision, OUTCOMES_MAX, Outcome, Outcomes, RequestKey, Snapshot, Transition,
 };
+pub use rate::{Bucket, RATE_MAX, Rate, UnixMicros};
 pub use rejection::Rejection;
 pub use state::{Closure, Phase, RESERVATIONS_MAX, Reservation, State};
 

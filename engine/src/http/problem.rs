@@ -20,6 +20,8 @@ pub(super) type Refused = Box<Problem>;
 const RETRY_SOON_S: u64 = 1;
 /// When a client should ask again about a transaction or a broken part.
 const RETRY_LATER_S: u64 = 5;
+/// When a client should ask again whose unsettled value is at a limit: a settlement takes about as long.
+const RETRY_SETTLED_S: u64 = 30;
 
 fn refused(kind: ProblemType, detail: impl Into<String>) -> Refused {
     Box::new(Problem::new(kind, detail))
@@ -97,11 +99,6 @@ pub(super) fn rejection(rejection: &Rejection, channel: ChannelId) -> Refused {
             (ProblemType::SignerMismatch, "the signer is not authorized for this channel".into())
         }
         Rejection::AmountExceedsDeposit { .. } => (ProblemType::AmountExceedsDeposit, rejection.to_string()),
-        // The difference would tell what was accepted.
-        Rejection::DeltaTooSmall { minimum, .. } => (
-            ProblemType::DeltaTooSmall,
-            format!("the voucher raises the accepted amount by less than the minimum of {minimum}"),
-        ),
         Rejection::InsufficientBalance { .. } => return insufficient(rejection, channel),
         // Both come after the voucher was verified, and the client needs the amount to sign the right one.
         Rejection::CloseBelowOwed { owed, .. } => {
@@ -117,8 +114,38 @@ pub(super) fn rejection(rejection: &Rejection, channel: ChannelId) -> Refused {
         | Rejection::ReservationNotFound
         | Rejection::NothingToSettle
         | Rejection::NotClosing => (ProblemType::VerificationFailed, rejection.to_string()),
+        Rejection::DepositTooSmall { .. }
+        | Rejection::DeltaTooSmall { .. }
+        | Rejection::RateLimited { .. }
+        | Rejection::UnsettledPayer
+        | Rejection::UnsettledTotal
+        | Rejection::UnsettledTooOld { .. }
+        | Rejection::Denied { .. }
+        | Rejection::NotAllowed => return limit(rejection, channel),
     };
     Box::new(Problem::new(kind, detail).on(channel))
+}
+
+/// What a limit of the operator refused. Where waiting helps, the answer says how long.
+fn limit(rejection: &Rejection, channel: ChannelId) -> Refused {
+    let (kind, retry_after_s) = match rejection {
+        Rejection::DepositTooSmall { .. } => (ProblemType::PaymentInsufficient, None),
+        // The difference would tell what was accepted.
+        Rejection::DeltaTooSmall { minimum, .. } => {
+            let detail =
+                format!("the voucher raises the accepted amount by less than the minimum of {minimum}");
+            return Box::new(Problem::new(ProblemType::DeltaTooSmall, detail).on(channel));
+        }
+        Rejection::RateLimited { retry_after_ms } => {
+            (ProblemType::TooManyRequests, Some(retry_after_ms.div_ceil(1_000).max(1)))
+        }
+        Rejection::UnsettledPayer => (ProblemType::TooManyRequests, Some(RETRY_SETTLED_S)),
+        Rejection::Denied { ends_in_s, .. } => (ProblemType::Forbidden, *ends_in_s),
+        Rejection::NotAllowed => (ProblemType::Forbidden, None),
+        _ => (ProblemType::Unavailable, Some(RETRY_SETTLED_S)),
+    };
+    let problem = Problem::new(kind, rejection.to_string()).on(channel);
+    Box::new(Problem { retry_after_s, ..problem })
 }
 
 /// What is available does not pay the price. Only a verified voucher gets here.

@@ -44,6 +44,10 @@ pub enum ProblemType {
     BadRequest,
     /// Ours: the same paid request is being served, or a step is on its way that excludes this one.
     Conflict,
+    /// Ours: the operator does not serve this payer, signer or channel.
+    Forbidden,
+    /// Ours: more than the operator takes of one channel or payer at a time.
+    TooManyRequests,
     /// Ours: the server cannot answer now; nothing was refused.
     Unavailable,
     /// Ours: the service behind the door gave no answer; nothing was charged.
@@ -69,7 +73,12 @@ impl ProblemType {
             Self::ChannelFinalized => "https://paymentauth.org/problems/session/channel-finalized",
             Self::ChallengeNotFound => "https://paymentauth.org/problems/session/challenge-not-found",
             Self::InsufficientBalance => "https://paymentauth.org/problems/session/insufficient-balance",
-            Self::BadRequest | Self::Conflict | Self::Unavailable | Self::BadGateway => "about:blank",
+            Self::BadRequest
+            | Self::Conflict
+            | Self::Forbidden
+            | Self::TooManyRequests
+            | Self::Unavailable
+            | Self::BadGateway => "about:blank",
         }
     }
 
@@ -93,6 +102,8 @@ impl ProblemType {
             Self::InsufficientBalance => "Insufficient Balance",
             Self::BadRequest => "Bad Request",
             Self::Conflict => "Conflict",
+            Self::Forbidden => "Forbidden",
+            Self::TooManyRequests => "Too Many Requests",
             Self::Unavailable => "Service Unavailable",
             Self::BadGateway => "Bad Gateway",
         }
@@ -103,7 +114,9 @@ impl ProblemType {
         match self {
             Self::ChannelNotFound | Self::ChannelFinalized => 410,
             Self::MethodUnsupported | Self::BadRequest => 400,
+            Self::Forbidden => 403,
             Self::Conflict => 409,
+            Self::TooManyRequests => 429,
             Self::BadGateway => 502,
             Self::Unavailable => 503,
             _ => 402,

@@ -39,6 +39,7 @@ impl State {
             close_position: *position,
             opened_at: *at,
             active_at: *at,
+            unsettled_since: None,
         })
     }
 
@@ -60,6 +61,7 @@ impl State {
                 self.spend(*amount, *units);
                 self.finish(Outcome { key: *key, charged: *amount, units: *units, ..self.balance() });
                 self.touch(*at);
+                self.owe_since(*at);
             }
             Event::Reserved { key, amount, at } => {
                 let reservation =
@@ -73,6 +75,7 @@ impl State {
                     self.end_request(key, true);
                 }
                 self.touch(*at);
+                self.owe_since(*at);
             }
             // Not activity: after a restart every orphan is released, and that must not look like it.
             Event::Released { key, at: _ } => self.end_request(key, false),
@@ -85,7 +88,13 @@ impl State {
                 self.close_requested_at = None;
                 self.close_position = *position;
             }
-            Event::Settled { settled } => self.settled = self.settled.max(*settled),
+            Event::Settled { settled } => {
+                if *settled > self.settled {
+                    self.settled = *settled;
+                    self.unsettled_since = None;
+                    self.owe_since(self.active_at);
+                }
+            }
             Event::CloseStarted { capture } => {
                 self.end_all_requests();
                 self.phase = Phase::Closing { capture: *capture };
@@ -97,6 +106,13 @@ impl State {
 
     fn touch(&mut self, at: UnixSeconds) {
         self.active_at = self.active_at.max(at);
+    }
+
+    /// Notes that something spent is unsettled, unless that is known or not so.
+    fn owe_since(&mut self, at: UnixSeconds) {
+        if self.spent > self.settled && self.unsettled_since.is_none() {
+            self.unsettled_since = Some(at);
+        }
     }
 
     fn keep(&mut self, amount: Amount, signature: &Signature) {
@@ -155,6 +171,7 @@ impl State {
     fn close(&mut self, captured: Amount, refunded: Amount) {
         self.end_all_requests();
         self.settled = self.settled.max(captured);
+        self.unsettled_since = None;
         let lost = self.spent.saturating_sub(captured);
         self.phase = Phase::Closed(Closure { captured, refunded, lost });
     }

@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use super::kept::KEPT_VOUCHERS_MAX;
 use super::outcome::{OUTCOMES_MAX, RequestKey};
 use super::state::{Phase, RESERVATIONS_MAX, State};
-use crate::units::Amount;
+use crate::units::{Amount, UnixSeconds};
 use crate::voucher::ProtocolVersion;
 
 /// A broken promise: the books of this channel cannot be trusted.
@@ -118,6 +118,16 @@ pub enum Violation {
     /// and no more left the escrow than it held.
     #[error("the closing balance does not add up")]
     ClosureDoesNotAddUp,
+    /// The age of unsettled value is known while there is some, and only then.
+    #[error("spent is {spent}, settled {settled}, and the time since when that is so is {since:?}")]
+    UnsettledSince {
+        /// What was spent.
+        spent: Amount,
+        /// What was settled.
+        settled: Amount,
+        /// What the books say.
+        since: Option<UnixSeconds>,
+    },
 }
 
 impl State {
@@ -133,7 +143,8 @@ impl State {
         self.check_amounts()?;
         self.check_requests()?;
         self.check_kept()?;
-        self.check_phase()
+        self.check_phase()?;
+        self.check_age()
     }
 
     fn check_amounts(&self) -> Result<(), Violation> {
@@ -202,6 +213,13 @@ impl State {
                 if adds_up { Ok(()) } else { Err(Violation::ClosureDoesNotAddUp) }
             }
         }
+    }
+
+    fn check_age(&self) -> Result<(), Violation> {
+        let Self { spent, settled, unsettled_since: since, .. } = *self;
+        let is_unsettled = spent > settled && !matches!(self.phase, Phase::Closed(_));
+        let fits = since.is_some() == is_unsettled;
+        if fits { Ok(()) } else { Err(Violation::UnsettledSince { spent, settled, since }) }
     }
 
     fn check_claim(&self, capture: Amount) -> Result<(), Violation> {

@@ -1,6 +1,7 @@
 //! Expected refusals, as values. They carry what an answer may say; whether a stranger may hear it
 //! is decided where answers are made (a refusal before cryptography reveals no amounts, rule 3).
 
+use super::access::SubjectKind;
 use crate::units::{Address, Amount, ChannelId, UnixSeconds};
 
 /// Why a channel refused a step. Nothing changed.
@@ -127,4 +128,43 @@ pub enum Rejection {
     /// The step needs a close on its way, and there is none.
     #[error("no close is on its way")]
     NotClosing,
+    /// The channel holds less than the operator asks of a new one.
+    #[error("the deposit {deposit} is below the minimum of {minimum}; open a channel with more")]
+    DepositTooSmall {
+        /// What the escrow holds.
+        deposit: Amount,
+        /// The minimum.
+        minimum: Amount,
+    },
+    /// The channel hands in higher vouchers too often.
+    #[error("too many vouchers on this channel; the next one is taken in {retry_after_ms} ms")]
+    RateLimited {
+        /// When there is room again.
+        retry_after_ms: u64,
+    },
+    /// The payer would owe more than the operator risks with one payer.
+    #[error("the payer's unsettled value is at its limit; try again when more is settled")]
+    UnsettledPayer,
+    /// All payers would owe more than the operator risks.
+    #[error("the unsettled value of all channels is at its limit; try again when more is settled")]
+    UnsettledTotal,
+    /// What the channel spent waits too long for its settlement.
+    #[error(
+        "the channel's spent value is unsettled for more than {age_s_max} s; try again when it is settled"
+    )]
+    UnsettledTooOld {
+        /// The limit.
+        age_s_max: u64,
+    },
+    /// The operator's deny list.
+    #[error("this {who} may not pay here")]
+    Denied {
+        /// Who is listed.
+        who: SubjectKind,
+        /// In how many seconds the entry ends; `None` when it does not.
+        ends_in_s: Option<u64>,
+    },
+    /// The operator's allow list.
+    #[error("neither the payer nor the signer nor the channel is on the allow list")]
+    NotAllowed,
 }

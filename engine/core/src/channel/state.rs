@@ -51,6 +51,9 @@ pub struct State {
     pub opened_at: UnixSeconds,
     /// When a voucher or a charge was last taken.
     pub active_at: UnixSeconds,
+    /// Since when something that was spent waits for its settlement. A settlement that leaves something
+    /// begins anew at the last activity: what was settled is the older part.
+    pub unsettled_since: Option<UnixSeconds>,
 }
 
 /// Where in its life a channel is.

@@ -26,7 +26,7 @@ pub fn encode_identity(out: &mut Vec<u8>, identity: &Identity) {
 ///
 /// [`StoredError`] for damaged or unknown bytes.
 pub fn decode_identity(bytes: &[u8]) -> Result<Identity, StoredError> {
-    let mut body = unseal(bytes, MAGIC, VERSION)?;
+    let (mut body, _) = unseal(bytes, MAGIC, &[VERSION])?;
     let identity = decode_body(&mut body)?;
     body.end()?;
     Ok(identity)

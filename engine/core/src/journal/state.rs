@@ -10,10 +10,14 @@ use super::codec::{Malformed, Put, Reader, checksum};
 use crate::channel::{
     Closure, KeptVoucher, KeptVouchers, Outcome, Outcomes, Phase, Reservation, State, Violation,
 };
+use crate::units::UnixSeconds;
 use crate::voucher::ProtocolVersion;
 
 const MAGIC: [u8; 4] = *b"FBXS";
-const VERSION: u16 = 1;
+/// The version that is written.
+const VERSION: u16 = 2;
+/// The first version; it does not say since when something is unsettled.
+const VERSION_WITHOUT_AGE: u16 = 1;
 
 const PROTOCOL_V1: u8 = 1;
 const PROTOCOL_V2: u8 = 2;
@@ -73,8 +77,8 @@ pub fn encode_state(out: &mut Vec<u8>, state: &State) {
 ///
 /// [`StoredError`] for damaged, unknown or impossible books.
 pub fn decode_state(bytes: &[u8]) -> Result<State, StoredError> {
-    let mut body = unseal(bytes, MAGIC, VERSION)?;
-    let state = decode_body(&mut body)?;
+    let (mut body, version) = unseal(bytes, MAGIC, &[VERSION_WITHOUT_AGE, VERSION])?;
+    let state = decode_body(&mut body, version)?;
     body.end()?;
     state.check()?;
     Ok(state)
@@ -90,8 +94,12 @@ pub(super) fn seal(out: &mut Vec<u8>, magic: [u8; 4], version: u16, body: impl F
     out.u64(sum);
 }
 
-/// Checks magic, checksum and version, in this order; gives the body.
-pub(super) fn unseal(bytes: &[u8], expected: [u8; 4], known: u16) -> Result<Reader<'_>, StoredError> {
+/// Checks magic, checksum and version, in this order; gives the body and the version. The newest known one is the last.
+pub(super) fn unseal<'a>(
+    bytes: &'a [u8],
+    expected: [u8; 4],
+    known: &[u16],
+) -> Result<(Reader<'a>, u16), StoredError> {
     let too_short = StoredError::TooShort { found_bytes: bytes.len() };
     let (covered, sum) = bytes.split_last_chunk().ok_or(too_short)?;
     let (magic, rest) = covered.split_first_chunk().ok_or(too_short)?;
@@ -103,10 +111,12 @@ pub(super) fn unseal(bytes: &[u8], expected: [u8; 4], known: u16) -> Result<Read
         return Err(StoredError::WrongChecksum { found, computed });
     }
     let mut body = Reader::new(rest);
-    match body.u16()? {
-        found if found == known => Ok(body),
-        found => Err(StoredError::UnknownVersion { found, expected: known }),
+    let found = body.u16()?;
+    if known.contains(&found) {
+        return Ok((body, found));
     }
+    let expected = *known.last().expect("every layout has a version");
+    Err(StoredError::UnknownVersion { found, expected })
 }
 
 pub(super) fn protocol_tag(protocol: ProtocolVersion) -> u8 {
@@ -154,17 +164,15 @@ fn encode_body(out: &mut Vec<u8>, state: &State) {
         out.amount(*accepted);
         out.amount(*spent);
     }
-    out.u8(u8::from(state.close_requested_at.is_some()));
-    if let Some(requested_at) = state.close_requested_at {
-        out.seconds(requested_at);
-    }
+    put_time(out, state.close_requested_at);
     out.position(state.close_position);
     out.seconds(state.opened_at);
     out.seconds(state.active_at);
+    put_time(out, state.unsettled_since);
 }
 
-fn decode_body(body: &mut Reader<'_>) -> Result<State, Malformed> {
-    Ok(State {
+fn decode_body(body: &mut Reader<'_>, version: u16) -> Result<State, Malformed> {
+    let mut state = State {
         channel_id: body.channel_id()?,
         signer: body.address()?,
         protocol: protocol_from_tag(body.u8()?)?,
@@ -199,7 +207,23 @@ fn decode_body(body: &mut Reader<'_>) -> Result<State, Malformed> {
         close_position: body.position()?,
         opened_at: body.seconds()?,
         active_at: body.seconds()?,
-    })
+        unsettled_since: None,
+    };
+    state.unsettled_since = if version == VERSION_WITHOUT_AGE {
+        // The latest that it can be. An older guess could stop a payer for what was settled long ago.
+        let is_unsettled = state.spent > state.settled && !matches!(state.phase, Phase::Closed(_));
+        is_unsettled.then_some(state.active_at)
+    } else {
+        body.bool("unsettled value")?.then(|| body.seconds()).transpose()?
+    };
+    Ok(state)
+}
+
+fn put_time(out: &mut Vec<u8>, time: Option<UnixSeconds>) {
+    out.u8(u8::from(time.is_some()));
+    if let Some(time) = time {
+        out.seconds(time);
+    }
 }
 
 fn encode_phase(out: &mut Vec<u8>, phase: Phase) {

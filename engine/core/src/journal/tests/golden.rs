@@ -218,7 +218,7 @@ fn a_state() {
     let number = |value: u8, bytes: usize| format!("{value:02x}{}", repeated("00", bytes - 1));
     let expected = [
         "46425853".into(),
-        number(1, 2),
+        number(2, 2),
         hex(channel.0.as_slice()),
         hex(signer.as_slice()),
         "02".into(),
@@ -248,17 +248,20 @@ fn a_state() {
         number(3, 8),
         number(90, 16),
         number(30, 16),
-        // The close request and its place, opened, active.
+        // The close request and its place, opened, active, since when something is unsettled.
         "01".into(),
         number(0x0b, 8),
         number(3, 8),
         number(4, 4),
         number(0x0a, 8),
         number(0x0a, 8),
+        "01".into(),
+        number(0x0a, 8),
     ];
     let mut bytes = Vec::new();
     encode_state(&mut bytes, &state);
     assert_eq!(hex(&bytes[..bytes.len() - 8]), expected.concat());
+    first_version(&bytes, &state);
     let phase = |phase| {
         let mut closing = state.clone();
         closing.phase = phase;
@@ -273,4 +276,20 @@ fn a_state() {
     let closure = Closure { captured: Amount::new(1), refunded: Amount::new(2), lost: Amount::new(3) };
     let amounts = [number(1, 16), number(2, 16), number(3, 16)].concat();
     assert!(phase(Phase::Closed(closure)).starts_with(&(String::from("02") + &amounts)));
+}
+
+/// Books of the first version lack the last field: something unsettled is so since the last activity.
+fn first_version(bytes: &[u8], state: &State) {
+    let mut old = bytes[..bytes.len() - 8 - 9].to_vec();
+    old[4] = 1;
+    let sum = checksum(&old);
+    old.extend(sum.to_le_bytes());
+    let decoded = decode_state(&old).unwrap();
+    assert_eq!(decoded.unsettled_since, Some(state.active_at));
+    assert_eq!(decoded, *state);
+    old[4] = 3;
+    let end = old.len() - 8;
+    let sum = checksum(&old[..end]);
+    old[end..].copy_from_slice(&sum.to_le_bytes());
+    assert_eq!(decode_state(&old), Err(StoredError::UnknownVersion { found: 3, expected: 2 }));
 }
