@@ -63,10 +63,11 @@ pub enum Outcome {
 /// Memory for what is known of signers unless told otherwise, in bytes: 230,000 keys, 3,200 tables, and 720 wide ones.
 pub const SIGNER_TABLES_BYTES_MAX: usize = 256 << 20;
 
-/// Vouchers after which a table pays for its being built.
-const TABLE_AT_VOUCHERS: u32 = 3;
+/// Vouchers after which a table is built: it takes as long as six or seven vouchers without one.
+const TABLE_AT_VOUCHERS: u32 = 6;
 
-/// Signatures of signers without a table from which on lanes are faster than one recovery after the other.
+/// Signatures of signers without a table from which on eight lanes are faster than one recovery after the other.
+#[cfg(target_arch = "x86_64")]
 const COLD_ITEMS_MIN: usize = 2;
 
 /// The most workspaces that wait for their next use: one a thread that verifies at the same time. Each takes less
@@ -272,8 +273,10 @@ impl Engine {
     fn decide_cold(&self, items: &[ColdItem]) -> Vec<Decision> {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(pool) if items.len() >= COLD_ITEMS_MIN => pool.decide_cold(items),
-            _ => Vec::new(),
+            Self::Avx512(_) if items.len() < COLD_ITEMS_MIN => Vec::new(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(pool) => pool.decide_cold(items),
+            Self::Portable(pool) => pool.decide_cold(items),
         }
     }
 
@@ -310,6 +313,9 @@ impl<L: Lanes> Pool<L> {
     }
 
     fn decide_cold(&self, items: &[ColdItem]) -> Vec<Decision> {
+        if items.is_empty() {
+            return Vec::new();
+        }
         let mut workspace = take(&self.cold_workspaces, || self.lanes.run(NewColdWorkspace));
         let decide = DecideCold { workspace: &mut workspace, generator: generator(), items };
         let decisions = self.lanes.run(decide);
