@@ -5,7 +5,7 @@
 #   make test    everything: formats, lints, Rust, contracts, end to end with real clients
 #   make test-long  a million signatures and more histories: takes hours
 #   make fuzz    every fuzz target for FUZZ_SECONDS
-#   make bench   the verifier beside its peers, in one run
+#   make bench   the verifier and the durable books beside their peers
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,14 +17,14 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop test-long fuzz bench bench-verify bench-verify-docs lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-long fuzz bench bench-verify bench-verify-docs bench-books lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
 	@echo "make test-long   the random tests with a million signatures and 100,000 histories: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
-	@echo "make bench   measures the verifier beside its peers (bench-verify: ARGS=\"--quick FILTER\")"
+	@echo "make bench   measures beside peers (bench-verify, bench-books: ARGS=\"--quick FILTER\")"
 	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, contract artifacts"
 	@echo "make fmt     formats the sources"
 
@@ -43,12 +43,14 @@ test: lint test-rust test-contracts test-interop
 lint: setup
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p farebox-benches --features books --all-targets -- -D warnings
 	scripts/check-no-std.sh
 	scripts/check-lanes-inlined.sh
 	scripts/check-lean-build.sh
 
 test-rust: setup
 	cargo test --locked --workspace
+	cargo test --locked -p farebox-benches --features books --bin books
 	# Once more with the bound of every limb checked.
 	cargo test --locked -p farebox-crypto --features verify
 
@@ -71,13 +73,22 @@ test-contracts: setup
 test-interop: build
 	node --test --test-concurrency=$(INTEROP_JOBS) tests/interop/*.test.mjs
 
-bench: bench-verify
+bench: bench-verify bench-books
 
 # ARGS: --quick, and a part of the names of the cases to measure.
 bench-verify:
 	@echo "building the benchmark (the first time its peers are compiled: 5 to 15 minutes on two cores)"
-	cargo build --locked --release -p farebox-benches --features fast-peers
+	cargo build --locked --release -p farebox-benches --bin verify --features fast-peers
 	$(TARGET_DIR)/release/verify $(ARGS)
+
+# ARGS: --quick, --channels, --signers, --threads, --vouchers, and a part of the names of the cases to measure.
+# SYNC_US: every sync takes so many microseconds more, as on a slower disk; the result is books-slow.json.
+bench-books:
+	@echo "building the benchmark (the first time RocksDB is compiled: 10 to 25 minutes on two cores)"
+	cargo build --locked --release -p farebox-benches --bin books --features books,fast-peers
+	mkdir -p $(TARGET_DIR)/bench
+	cc -O2 -shared -fPIC -o $(TARGET_DIR)/bench/slow_sync.so benches/src/bin/books/slow_sync.c -ldl
+	$(if $(SYNC_US),FAREBOX_SYNC_US=$(SYNC_US) LD_PRELOAD=$(TARGET_DIR)/bench/slow_sync.so) $(TARGET_DIR)/release/books $(ARGS)
 
 # Writes docs/benchmarks/verify.md and its plot. "+" marks a commit with changes of its own on top.
 bench-verify-docs: export BENCH_COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- Cargo.lock engine benches || echo +)

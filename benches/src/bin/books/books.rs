@@ -1,0 +1,198 @@
+//! Books to measure: an engine on a RocksDB of its own, with its channels open.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use farebox_core::channel::{ChainPosition, RequestKey, Spend};
+use farebox_core::journal::Head;
+use farebox_core::units::{Amount, ChannelId};
+use farebox_engine::ledger::{Standing, StoredChannel, StoredFrame};
+use farebox_engine::{Config, Engine, Ledger, LedgerError, LedgerRead, RocksLedger, SystemClock};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::crowd::Crowd;
+use crate::meter::{Histogram, rss_bytes, sync_us};
+use crate::report::target;
+
+/// What every channel has: no voucher here is above it.
+const DEPOSIT: Amount = Amount::new(1 << 60);
+
+/// Vouchers that may wait for a shard.
+const INTAKE_MAX: usize = 1 << 16;
+
+/// Memory for tables: 10,000 signers have one, many a wide one.
+const TABLES_BYTES_MAX: usize = 1_280 << 20;
+
+/// Opens that are under way together.
+const OPENING_MAX: usize = 4_096;
+
+/// An engine with open channels.
+pub struct Books {
+    /// The engine.
+    pub engine: Engine,
+    /// Whose channels it holds.
+    pub crowd: Crowd,
+    /// What drives asynchronous callers: this thread alone.
+    pub runtime: Runtime,
+    /// Memory that each channel took.
+    pub rss_bytes_per_channel: f64,
+    commits: Arc<AtomicUsize>,
+    folder: TempDir,
+}
+
+impl Books {
+    /// Opens all channels of a crowd in new books.
+    pub fn open(crowd: Crowd, shards: usize) -> Result<Self, String> {
+        let folder = TempDir::new_in(disk()?).map_err(|error| format!("no folder for the books: {error}"))?;
+        let commits = Arc::new(AtomicUsize::new(0));
+        let ledger = RocksLedger::open(folder.path().join("books")).map_err(|error| error.to_string())?;
+        let ledger = Counted { ledger, commits: Arc::clone(&commits) };
+        let config = Config {
+            shards,
+            intake_max: INTAKE_MAX,
+            resident_channels_max: crowd.channels.len().max(1 << 20),
+            signer_tables_bytes_max: TABLES_BYTES_MAX,
+            ..Config::default()
+        };
+        let engine = Engine::start(config, ledger, SystemClock).map_err(|error| error.to_string())?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
+        let before = rss_bytes();
+        runtime.block_on(open_all(&engine, &crowd))?;
+        let rss_bytes_per_channel = rss_bytes().saturating_sub(before) as f64 / crowd.channels.len() as f64;
+        Ok(Self { engine, crowd, runtime, rss_bytes_per_channel, commits, folder })
+    }
+
+    /// Frames that were written up to now.
+    pub fn commits(&self) -> usize {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// How long the disk below takes for a sync.
+    pub fn sync_us(&self) -> Result<Histogram, String> {
+        sync_us(self.folder.path()).map_err(|error| format!("the disk's sync cannot be measured: {error}"))
+    }
+
+    /// Ends the engine, and checks that all is on disk: `spent` in all channels together, reopened.
+    pub fn close(self, expected_spent: u128) -> Result<(), String> {
+        let Self { engine, runtime, folder, .. } = self;
+        runtime.block_on(engine.shutdown()).map_err(|error| error.to_string())?;
+        drop(engine);
+        let began = Instant::now();
+        let view = RocksLedger::open_read_only(folder.path().join("books"));
+        let view = view.map_err(|error| error.to_string())?;
+        let books = farebox_engine::ledger::recover(&view).map_err(|error| error.to_string())?;
+        let (mut spent, mut after) = (0, None);
+        loop {
+            let page = books
+                .page(&view, after, farebox_engine::ledger::CHANNELS_PAGE_MAX)
+                .map_err(|error| error.to_string())?;
+            spent += page.iter().map(|stored| stored.state.spent.get()).sum::<u128>();
+            match page.last() {
+                Some(last) => after = Some(last.channel),
+                None => break,
+            }
+        }
+        if spent != expected_spent {
+            return Err(format!("the books on disk say that {spent} was spent, expected {expected_spent}"));
+        }
+        eprintln!("books checked on disk in {:.1} s", began.elapsed().as_secs_f64());
+        Ok(())
+    }
+}
+
+/// A price of 1 for request `number`.
+pub fn charge(number: usize) -> Spend {
+    let mut key = [0; 16];
+    key[..8].copy_from_slice(&(number as u64).to_le_bytes());
+    Spend::Charge { key: RequestKey(key), amount: Amount::new(1), units: 1 }
+}
+
+/// A folder on the disk that is measured.
+pub fn disk() -> Result<PathBuf, String> {
+    let folder = target().join("bench");
+    std::fs::create_dir_all(&folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+    Ok(folder)
+}
+
+async fn open_all(engine: &Engine, crowd: &Crowd) -> Result<(), String> {
+    let mut opening = FuturesUnordered::new();
+    for channel in 0..crowd.channels.len() {
+        if opening.len() == OPENING_MAX {
+            opened(opening.next().await)?;
+        }
+        opening.push(engine.open(
+            crowd.identity(channel),
+            DEPOSIT,
+            Amount::ZERO,
+            ChainPosition { block: 1, log_index: 0 },
+        ));
+    }
+    while !opening.is_empty() {
+        opened(opening.next().await)?;
+    }
+    Ok(())
+}
+
+fn opened(
+    answer: Option<Result<farebox_engine::Verdict, farebox_engine::EngineError>>,
+) -> Result<(), String> {
+    let verdict = answer.ok_or("nothing is under way")?.map_err(|error| error.to_string())?;
+    verdict.accepted().map(drop).map_err(|refusal| refusal.to_string())
+}
+
+/// A ledger that counts its frames.
+struct Counted {
+    ledger: RocksLedger,
+    commits: Arc<AtomicUsize>,
+}
+
+impl LedgerRead for Counted {
+    fn standing(&self) -> Result<Standing, LedgerError> {
+        self.ledger.standing()
+    }
+
+    fn load(&self, channel: ChannelId) -> Result<Option<StoredChannel>, LedgerError> {
+        self.ledger.load(channel)
+    }
+
+    fn channels(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<StoredChannel>, LedgerError> {
+        self.ledger.channels(after, max)
+    }
+
+    fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {
+        self.ledger.frames_after(sequence, max)
+    }
+}
+
+impl Ledger for Counted {
+    fn epoch(&self) -> u64 {
+        self.ledger.epoch()
+    }
+
+    fn append(&self, frame: &[u8], sequence: u64) -> Result<(), LedgerError> {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.ledger.append(frame, sequence)
+    }
+
+    fn store_images(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
+        self.ledger.store_images(channels)
+    }
+
+    fn set_mark(&self, mark: &Head) -> Result<(), LedgerError> {
+        self.ledger.set_mark(mark)
+    }
+
+    fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError> {
+        self.ledger.forget_frames(sequence)
+    }
+
+    fn cut_tail(&self, sequence: u64) -> Result<(), LedgerError> {
+        self.ledger.cut_tail(sequence)
+    }
+}
