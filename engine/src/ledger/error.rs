@@ -62,6 +62,19 @@ pub enum LedgerError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// The ledger is a copy, and the chain may have moved on since it was taken: money that was paid out
+    /// could be spent again.
+    #[error(
+        "the ledger at {} was restored from a backup and not compared with the chain yet; run `farebox restore --reconcile`",
+        path.display()
+    )]
+    NotReconciled {
+        /// Where the ledger is.
+        path: PathBuf,
+    },
+    /// The ledger was closed meanwhile.
+    #[error("the ledger is closed")]
+    Closed,
     /// A frame is damaged or missing although a later one is there: the journal cannot be trusted.
     #[error("the journal is damaged at frame {sequence}: {what}")]
     CorruptFrame {

@@ -9,8 +9,9 @@
 //! | `channels` | channel id, 32 bytes | `encode_identity` of its terms |
 //! | `meta` | `store_version`, `epoch`, `mark` | see `meta.rs` |
 //!
-//! Beside RocksDB's files lies `farebox.pid`, the process that writes; it only serves the message of
-//! [`LedgerError::Locked`]. RocksDB's own `LOCK` keeps a second writer out.
+//! Beside RocksDB's files lies `farebox.pid`, the process that writes and its epoch: see `lease.rs`. RocksDB's
+//! own `LOCK` keeps a second writer out. A copy that was not compared with the chain yet has `farebox.restored`:
+//! see `backup.rs`.
 //!
 //! # Durability invariant
 //!
@@ -33,21 +34,27 @@
 //! `fdatasync` means it. Damage shows in RocksDB's checksums or in a frame's own. Damage of the very last
 //! frame after its sync cannot be told from a torn write, and costs that frame.
 
+mod backup;
 mod columns;
 mod failure;
+mod lease;
 pub(super) mod meta;
 mod open;
 mod witness;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use farebox_core::journal::{Head, encode_identity, encode_state};
 use farebox_core::units::ChannelId;
 use rocksdb::{WriteBatch, WriteOptions};
 
+pub use self::backup::{Snapshots, discard_snapshot};
 use self::columns::{BALANCES, CHANNELS, Columns, JOURNAL, META};
 use self::failure::failed;
+use self::lease::Lease;
+pub use self::meta::STORE_VERSION;
 use super::{Ledger, LedgerError, LedgerRead, Standing, StoredChannel, StoredFrame};
 
 /// Images in one write. Larger ones would keep frames waiting behind them.
@@ -56,7 +63,9 @@ const IMAGES_WRITE_MAX: usize = 256;
 /// The one writer of a RocksDB ledger.
 #[derive(Debug)]
 pub struct RocksLedger {
-    columns: Columns,
+    columns: Arc<Columns>,
+    path: PathBuf,
+    lease: Lease,
     epoch: u64,
     last_frame: AtomicU64,
 }
@@ -73,11 +82,23 @@ impl RocksLedger {
     /// # Errors
     ///
     /// [`LedgerError::Locked`] when another process writes to it, [`LedgerError::UnknownVersion`] when
-    /// another version of this program made it.
+    /// another version of this program made it, [`LedgerError::NotReconciled`] when it is a copy that may be
+    /// older than the chain.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
-        let (columns, epoch) = open::for_writing(path.as_ref())?;
-        let last_frame = columns.last_frame()?.max(columns.mark()?.sequence);
-        Ok(Self { columns, epoch, last_frame: AtomicU64::new(last_frame) })
+        let path = path.as_ref();
+        if Self::is_unreconciled(path) {
+            return Err(LedgerError::NotReconciled { path: path.into() });
+        }
+        Self::open_any(path)
+    }
+
+    fn open_any(path: &Path) -> Result<Self, LedgerError> {
+        let (columns, lease, epoch) = open::for_writing(path)?;
+        // What a process that died has left of one.
+        discard_snapshot(path)?;
+        let last_frame = AtomicU64::new(columns.last_frame()?.max(columns.mark()?.sequence));
+        let (columns, path) = (Arc::new(columns), std::path::absolute(path).unwrap_or_else(|_| path.into()));
+        Ok(Self { columns, path, lease, epoch, last_frame })
     }
 
     /// Opens the ledger in the folder `path` for reading only. A running writer is not disturbed, and what
@@ -92,6 +113,7 @@ impl RocksLedger {
     }
 
     fn write(&self, action: &'static str, batch: WriteBatch, sync: bool) -> Result<(), LedgerError> {
+        self.lease.check()?;
         let mut options = WriteOptions::default();
         options.set_sync(sync);
         self.columns.db.write_opt(batch, &options).map_err(|error| failed(action, error))

@@ -12,7 +12,7 @@ use farebox_core::units::{B256, BlockNumber};
 use crate::ledger::LedgerError;
 
 /// The layout that this program reads and writes.
-pub(in crate::ledger) const STORE_VERSION: u32 = 1;
+pub const STORE_VERSION: u32 = 1;
 
 pub(in crate::ledger) const VERSION: &[u8] = b"store_version";
 pub(super) const EPOCH: &[u8] = b"epoch";

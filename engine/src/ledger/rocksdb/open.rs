@@ -9,12 +9,10 @@ use rocksdb::{
 
 use super::columns::{ALL, BALANCES, CHANNELS, Columns, JOURNAL, META};
 use super::failure::{failed, is_locked};
+use super::lease::{self, Lease};
 use super::meta::{EPOCH, STORE_VERSION, VERSION, decode_u32, decode_u64};
 use super::witness::newest_frame;
 use crate::ledger::LedgerError;
-
-/// Names the writing process, for the message of a second one.
-const PID_FILE: &str = "farebox.pid";
 
 /// The file that every RocksDB has.
 const CURRENT: &str = "CURRENT";
@@ -29,7 +27,7 @@ const BLOOM_BITS: f64 = 10.0;
 const VIEW_TRIES_MAX: usize = 5;
 
 /// Opens or makes the store, and raises the epoch.
-pub(super) fn for_writing(path: &Path) -> Result<(Columns, u64), LedgerError> {
+pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerError> {
     std::fs::create_dir_all(path)
         .map_err(|error| LedgerError::Io { action: "make its folder", cause: error.to_string().into() })?;
     let mut options = database_options();
@@ -43,25 +41,20 @@ pub(super) fn for_writing(path: &Path) -> Result<(Columns, u64), LedgerError> {
     let opened = DB::open_cf_descriptors(&options, path, descriptors());
     let db = opened.map_err(|error| {
         if is_locked(&error) {
-            return LedgerError::Locked { path: path.into(), pid: read_pid(path) };
+            return LedgerError::Locked { path: path.into(), pid: lease::holder(path) };
         }
         failed("open", error)
     })?;
     let columns = Columns { db };
     check_version(&columns, true)?;
     let epoch = raise_epoch(&columns)?;
-    // Only a help for people: a ledger on a disk that takes no such file works as well.
-    if let Err(error) = std::fs::write(path.join(PID_FILE), std::process::id().to_string()) {
-        tracing::warn!(%error, "cannot note the process id beside the ledger");
-    }
-    Ok((columns, epoch))
+    let lease = Lease::take(path, epoch)?;
+    Ok((columns, lease, epoch))
 }
 
 /// Opens the store without a lock and without the right to write.
 pub(super) fn for_reading(path: &Path) -> Result<Columns, LedgerError> {
-    if !path.join(CURRENT).exists() {
-        return Err(LedgerError::NotFound { path: path.into() });
-    }
+    must_exist(path)?;
     let mut tries = 0;
     loop {
         tries += 1;
@@ -80,6 +73,11 @@ pub(super) fn for_reading(path: &Path) -> Result<Columns, LedgerError> {
             }
         }
     }
+}
+
+/// Refuses a folder without a RocksDB.
+pub(super) fn must_exist(path: &Path) -> Result<(), LedgerError> {
+    if path.join(CURRENT).exists() { Ok(()) } else { Err(LedgerError::NotFound { path: path.into() }) }
 }
 
 fn database_options() -> Options {
@@ -161,10 +159,6 @@ fn put_meta(columns: &Columns, key: &[u8], value: &[u8]) -> Result<(), LedgerErr
     options.set_sync(true);
     columns.db.write_opt(batch, &options).map_err(|error| failed("write its head", error))?;
     columns.db.flush_cf(column).map_err(|error| failed("flush its head", error))
-}
-
-fn read_pid(path: &Path) -> Option<u32> {
-    std::fs::read_to_string(path.join(PID_FILE)).ok()?.trim().parse().ok()
 }
 
 impl Columns {
