@@ -32,9 +32,10 @@
 
 use crate::backend::{Kernel, Lanes};
 use crate::ecdsa::Signature;
-use crate::field::{Field, PackedPoint, Words, number};
+use crate::field::{Field, PackedPoint};
 use crate::kernel::Decision;
 use crate::scalar::{HALF_BITS, Window, invert_all};
+use crate::signed::{LANES_MAX, Number, Signed, decision, item, numbers};
 use crate::sum::{BETA, Point};
 use crate::table::{Shape, Table};
 use alloc::vec;
@@ -47,9 +48,6 @@ mod shared;
 
 /// Signatures that share their inversions. (64: 2.5 percent slower; 256: 1.5 percent faster, and twice the memory.)
 pub const CHUNK: usize = 128;
-
-/// The most lanes of any backend.
-const LANES_MAX: usize = 8;
 
 /// Bits of a window: 5.
 const WINDOW_BITS: u32 = 5;
@@ -75,6 +73,18 @@ pub struct ColdItem<'a> {
     pub signature: &'a Signature,
     /// The key: on the curve, not infinity, coordinates below `p`.
     pub key: PackedPoint,
+}
+
+impl Signed for ColdItem<'_> {
+    #[inline(always)]
+    fn digest(&self) -> &[u8; 32] {
+        self.digest
+    }
+
+    #[inline(always)]
+    fn signature(&self) -> &Signature {
+        self.signature
+    }
 }
 
 /// Decides every item.
@@ -392,13 +402,8 @@ impl<L: Lanes> ColdWorkspace<L> {
             lanes.store(y, &mut ys[..L::LANES]);
             for lane in 0..L::LANES {
                 let Some(item) = items.get(group * L::LANES + lane) else { break };
-                let same_x = xs[lane] == number(item.signature.r());
-                let same_parity = (ys[lane][0] & 1 == 1) == item.signature.parity();
-                decisions[group * L::LANES + lane] = match flagged[group] >> lane & 1 {
-                    1 => Decision::Undecided,
-                    _ if same_x && same_parity => Decision::Match,
-                    _ => Decision::Mismatch,
-                };
+                let flagged = flagged[group] >> lane & 1 == 1;
+                decisions[group * L::LANES + lane] = decision(item, flagged, &xs[lane], &ys[lane]);
             }
         }
     }
@@ -416,35 +421,6 @@ const fn window(i: usize) -> Window {
 #[inline(always)]
 fn side_by_side<F: Field, const H: usize>(points: &[Point<F>], at: usize) -> [Point<F>; H] {
     points[at..][..H].try_into().expect("H points")
-}
-
-/// The item of a lane: the last one again where there are no more.
-#[inline(always)]
-fn item<'i, 'a>(items: &'i [ColdItem<'a>], index: usize) -> &'i ColdItem<'a> {
-    &items[index.min(items.len() - 1)]
-}
-
-/// A number of an item.
-#[derive(Clone, Copy)]
-enum Number {
-    Digest,
-    R,
-    S,
-}
-
-/// One number of every signature of a group.
-#[inline(always)]
-fn numbers<L: Field>(items: &[ColdItem], group: usize, which: Number) -> [Words; LANES_MAX] {
-    let mut numbers = [[0; 4]; LANES_MAX];
-    for (lane, number_of_lane) in numbers.iter_mut().enumerate().take(L::LANES) {
-        let item = item(items, group * L::LANES + lane);
-        *number_of_lane = number(match which {
-            Number::Digest => item.digest,
-            Number::R => item.signature.r(),
-            Number::S => item.signature.s(),
-        });
-    }
-    numbers
 }
 
 #[cfg(test)]

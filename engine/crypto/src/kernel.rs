@@ -15,8 +15,9 @@
 
 use crate::backend::{Kernel, Lanes};
 use crate::ecdsa::Signature;
-use crate::field::{LaneMask, PackedPoint, Words, number};
+use crate::field::{LaneMask, PackedPoint};
 use crate::scalar::{Window, invert_all};
+use crate::signed::{LANES_MAX, Number, Signed, decision, item, numbers};
 use crate::sum::{Background, Point, Source, Tree};
 use crate::table::{Shape, Table};
 use alloc::vec;
@@ -29,9 +30,6 @@ pub const CHUNK: usize = 64;
 /// went through the cache, and some points have left it again.
 const SLOTS_AHEAD: usize = 2;
 
-/// The most lanes of any backend.
-const LANES_MAX: usize = 8;
-
 /// One signature and the table of the key that should have made it.
 #[derive(Clone, Copy, Debug)]
 pub struct Item<'a> {
@@ -41,6 +39,18 @@ pub struct Item<'a> {
     pub signature: &'a Signature,
     /// The key's table.
     pub table: &'a Table,
+}
+
+impl Signed for Item<'_> {
+    #[inline(always)]
+    fn digest(&self) -> &[u8; 32] {
+        self.digest
+    }
+
+    #[inline(always)]
+    fn signature(&self) -> &Signature {
+        self.signature
+    }
 }
 
 /// What the kernel found.
@@ -296,35 +306,6 @@ fn choose_windows<'a, L: Lanes>(
     }
 }
 
-/// The item of a lane: the last one again where there are no more.
-#[inline(always)]
-fn item<'i, 'a>(items: &'i [Item<'a>], index: usize) -> &'i Item<'a> {
-    &items[index.min(items.len() - 1)]
-}
-
-/// A number of an item.
-#[derive(Clone, Copy)]
-enum Number {
-    Digest,
-    R,
-    S,
-}
-
-/// One number of every signature of a group.
-#[inline(always)]
-fn numbers<L: Lanes>(items: &[Item], group: usize, which: Number) -> [Words; LANES_MAX] {
-    let mut numbers = [[0; 4]; LANES_MAX];
-    for (lane, number_of_lane) in numbers.iter_mut().enumerate().take(L::LANES) {
-        let item = item(items, group * L::LANES + lane);
-        *number_of_lane = number(match which {
-            Number::Digest => item.digest,
-            Number::R => item.signature.r(),
-            Number::S => item.signature.s(),
-        });
-    }
-    numbers
-}
-
 /// From `R'` to decisions.
 #[inline(always)]
 fn compare<L: Lanes>(lanes: L, tree: &Tree<L>, items: &[Item], decisions: &mut Vec<Decision>) {
@@ -334,13 +315,8 @@ fn compare<L: Lanes>(lanes: L, tree: &Tree<L>, items: &[Item], decisions: &mut V
         lanes.store(sum.point.x, &mut xs[..L::LANES]);
         lanes.store(sum.point.y, &mut ys[..L::LANES]);
         for (lane, item) in items.iter().enumerate() {
-            let same_x = xs[lane] == number(item.signature.r());
-            let same_parity = (ys[lane][0] & 1 == 1) == item.signature.parity();
-            decisions.push(match sum.flagged >> lane & 1 {
-                1 => Decision::Undecided,
-                _ if same_x && same_parity => Decision::Match,
-                _ => Decision::Mismatch,
-            });
+            let flagged = sum.flagged >> lane & 1 == 1;
+            decisions.push(decision(item, flagged, &xs[lane], &ys[lane]));
         }
     }
 }

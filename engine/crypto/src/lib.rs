@@ -55,6 +55,7 @@ pub mod memory;
 mod modinv;
 pub mod recover;
 pub mod scalar;
+mod signed;
 mod signers;
 pub mod sum;
 pub mod table;

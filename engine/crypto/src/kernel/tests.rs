@@ -3,6 +3,7 @@
 use super::*;
 #[cfg(target_arch = "x86_64")]
 use crate::backend::{Avx512, Backend};
+use crate::field::number;
 use crate::field::portable::Portable;
 use crate::recover::recover;
 use crate::scalar::Scalars;
