@@ -51,7 +51,8 @@ pub struct OpenRequest {
     pub token: Address,
     /// The operator that the challenge advertised; zero when none (rule 11).
     pub operator: Address,
-    /// What the channel must at least hold beyond what is settled: the price of the first request.
+    /// What the channel must at least hold beyond what is settled: the price of the first request, its voucher, and what
+    /// the operator asks of every channel.
     pub deposit_min: Amount,
 }
 
@@ -129,6 +130,14 @@ pub enum ChainRefusal {
     BadTransaction {
         /// What is wrong, what was found and what is expected.
         what: String,
+    },
+    /// The client's transaction deposits too little; it was not broadcast.
+    #[error("the deposit of {deposit} is below the minimum of {minimum}")]
+    DepositTooSmall {
+        /// What it deposits.
+        deposit: Amount,
+        /// [`OpenRequest::deposit_min`].
+        minimum: Amount,
     },
     /// The chain executed it and it failed.
     #[error("transaction {tx_hash:#x} reverted")]

@@ -11,7 +11,7 @@ use farebox_core::units::UnixSeconds;
 /// Milliseconds in a second.
 const MILLIS_PER_SECOND: u64 = 1_000;
 
-/// Tells the time of day. It may jump: no rule here measures a duration with it.
+/// Tells the time of day. It may jump: what measures with it (rates, ages, the ends of lists) says what a jump costs.
 pub trait Clock: Send + Sync + 'static {
     /// Milliseconds since the Unix epoch.
     fn unix_millis(&self) -> u64;

@@ -27,6 +27,7 @@ mod message;
 mod precheck;
 mod report;
 mod residents;
+mod risk;
 mod shard;
 mod shared;
 mod slot;
@@ -41,3 +42,5 @@ pub use blocking::block_on;
 pub use config::{BATCH_VOUCHERS_MAX, Config, ConfigError, FRAME_BYTES_MAX, SHARDS_MAX};
 pub use engine::Engine;
 pub use error::{EngineError, Health};
+#[cfg(feature = "http")]
+pub(crate) use risk::report_limited;

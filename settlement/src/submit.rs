@@ -21,7 +21,12 @@ const BUSY_PHRASES: [&str; 7] = [
 
 impl From<TransactionError> for ChainRefusal {
     fn from(error: TransactionError) -> Self {
-        Self::BadTransaction { what: error.to_string() }
+        match error {
+            TransactionError::DepositTooSmall { found, expected } => {
+                Self::DepositTooSmall { deposit: found, minimum: expected }
+            }
+            error => Self::BadTransaction { what: error.to_string() },
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_core::challenge::credential::{TopUp, VoucherFields};
-use farebox_core::channel::{Answer, Claim, Identity, Phase, Rejection, Snapshot};
+use farebox_core::channel::{Answer, Claim, Identity, Party, Phase, Rejection, Snapshot};
 use farebox_core::units::{Amount, B256, ChannelId};
 use farebox_core::voucher::AnySignedVoucher;
 use farebox_crypto::keccak256;
@@ -39,6 +39,11 @@ impl Inner {
             Phase::Closing { .. } => return Err(problem::rejection(&Rejection::CloseInFlight, channel)),
             Phase::Open => {}
         }
+        let party =
+            Party { payer: Some(known.identity.payer()), signer: known.identity.expected_signer(), channel };
+        // Who may not pay here should not lock more. A close stays open to everybody.
+        let access = self.engine.limits().access.check(party, self.clock.now());
+        access.map_err(|rejection| problem::limited(&rejection, channel))?;
         let request = TopUpRequest {
             transaction: top_up.transaction.clone(),
             channel,

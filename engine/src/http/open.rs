@@ -9,8 +9,8 @@
 use std::sync::Arc;
 
 use farebox_core::challenge::credential::Open;
-use farebox_core::channel::Advertised;
-use farebox_core::units::Address;
+use farebox_core::channel::{Advertised, Party, Rejection};
+use farebox_core::units::{Address, ChannelId};
 use farebox_core::voucher::{AnyDomain, AnySignedVoucher, ProtocolVersion};
 use farebox_crypto::keccak256;
 
@@ -19,7 +19,7 @@ use super::door::{Checked, Inner};
 use super::flight::Landed;
 use super::problem::{self, Refused};
 use crate::Verdict;
-use crate::chain::{ClaimedTerms, OpenRequest};
+use crate::chain::{ChainRefusal, ClaimedTerms, OpenRequest};
 
 impl Inner {
     /// Sees to it that the books know the channel. A channel that they know already is left as it is: a
@@ -42,8 +42,8 @@ impl Inner {
             payee: self.config.payee,
             token: self.config.token,
             operator: escrow.operator,
-            // A deposit below the first voucher would be broadcast for nothing.
-            deposit_min: route.price.max(open.voucher.cumulative),
+            // A deposit below the first voucher, or one that the operator refuses, would be broadcast for nothing.
+            deposit_min: route.price.max(open.voucher.cumulative).max(self.engine.limits().deposit_min),
         };
         let advertised = self.config.advertised(escrow);
         let flight = (channel, keccak256(&request.transaction));
@@ -63,7 +63,11 @@ impl Inner {
     /// Sends an open and enters what the chain says about it.
     async fn send_open(&self, request: OpenRequest, advertised: &Advertised) -> Result<Landed, Refused> {
         let channel = request.channel;
-        let opened = self.chain.open(request).await.map_err(|refusal| problem::chain(&refusal, channel))?;
+        // Before anything is broadcast: money of somebody who may not pay here would only be locked.
+        let access = self.engine.limits().access.check(party(&request.terms, channel), self.clock.now());
+        access.map_err(|rejection| problem::limited(&rejection, channel))?;
+        let opened =
+            self.chain.open(request).await.map_err(|refusal| self.chain_refused(&refusal, channel))?;
         let tx_hash = Some(opened.tx_hash);
         // What the chain's side read must be what was asked for, or it is not this channel.
         if opened.identity.channel_id() != channel {
@@ -76,6 +80,17 @@ impl Inner {
             Ok(Verdict::Accepted(_)) => Ok(Landed { tx_hash }),
             Ok(Verdict::Rejected(refusal)) => Err(problem::refusal(&refusal, channel)),
             Err(error) => Err(problem::engine(&error)),
+        }
+    }
+
+    /// A deposit that the operator's minimum refused is a refusal of that limit, and counted so.
+    fn chain_refused(&self, refusal: &ChainRefusal, channel: ChannelId) -> Refused {
+        match refusal {
+            ChainRefusal::DepositTooSmall { deposit, .. } if *deposit < self.engine.limits().deposit_min => {
+                let (deposit, minimum) = (*deposit, self.engine.limits().deposit_min);
+                problem::limited(&Rejection::DepositTooSmall { deposit, minimum }, channel)
+            }
+            refusal => problem::chain(refusal, channel),
         }
     }
 
@@ -113,6 +128,19 @@ impl Inner {
     ) -> Result<(), Refused> {
         let verified = self.verifier.verify_one(&domain(checked), voucher, signer);
         verified.map(|_| ()).map_err(|error| problem::voucher(&error, checked.channel))
+    }
+}
+
+/// Whom the lists are asked about. The payer of a v1 channel is known only to the chain's side: if he is listed, the
+/// channel enters the books, buys nothing, and can be closed at once.
+fn party(terms: &ClaimedTerms, channel: ChannelId) -> Party {
+    match terms {
+        ClaimedTerms::V2(descriptor) => {
+            Party { payer: Some(descriptor.payer), signer: descriptor.expected_signer(), channel }
+        }
+        ClaimedTerms::V1 { authorized_signer } => {
+            Party { payer: None, signer: authorized_signer.unwrap_or_default(), channel }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use farebox_core::voucher::VoucherError;
 
 use super::headers::IdempotencyKeyError;
 use crate::chain::{ChainRefusal, CloseFailure};
+use crate::pipeline::report_limited;
 use crate::{EngineError, Refusal};
 
 /// A refusal on its way to the answer. Boxed: it is the rare case of every result here.
@@ -201,7 +202,9 @@ pub(super) fn chain(refusal: &ChainRefusal, channel: ChannelId) -> Refused {
         Box::new(Problem::new(ProblemType::Unavailable, detail).on(channel).retry_after(RETRY_LATER_S))
     };
     match refusal {
-        ChainRefusal::BadTransaction { .. } | ChainRefusal::Reverted { .. } => {
+        ChainRefusal::BadTransaction { .. }
+        | ChainRefusal::DepositTooSmall { .. }
+        | ChainRefusal::Reverted { .. } => {
             Box::new(Problem::new(ProblemType::VerificationFailed, refusal.to_string()).on(channel))
         }
         ChainRefusal::Unavailable { .. } => {
@@ -223,6 +226,14 @@ pub(super) fn close(failure: &CloseFailure, channel: ChannelId) -> Refused {
         }
     };
     Box::new(Problem::new(ProblemType::Unavailable, detail).on(channel).retry_after(RETRY_LATER_S))
+}
+
+/// What a limit of the operator refused before the books were asked, counted as they count it.
+pub(super) fn limited(found: &Rejection, channel: ChannelId) -> Refused {
+    if let Some(limit) = found.limit() {
+        report_limited(limit, 1);
+    }
+    rejection(found, channel)
 }
 
 /// Too many transactions are on their way.

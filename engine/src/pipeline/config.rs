@@ -1,6 +1,6 @@
 //! The engine's bounds, each with its unit.
 
-use farebox_core::channel::Policy;
+use farebox_core::channel::{Limits, Policy};
 
 use crate::verifier::SIGNER_TABLES_BYTES_MAX;
 
@@ -19,6 +19,8 @@ pub const FRAME_BYTES_MAX: u64 = 16 << 20;
 pub struct Config {
     /// The operator's rules.
     pub policy: Policy,
+    /// What the operator risks at most; nothing is limited by default.
+    pub limits: Limits,
     /// Threads that verify and apply; a channel always belongs to the same one.
     pub shards: usize,
     /// The most requests that wait for one shard. New work is refused above it, see
@@ -56,6 +58,7 @@ impl Default for Config {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             policy: Policy::default(),
+            limits: Limits::default(),
             shards: cores.clamp(1, SHARDS_MAX),
             intake_max: 8_192,
             finish_reserve: 2_048,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use farebox_core::channel::{ChainPosition, Identity, Phase, Rejection, Snapshot, Spend};
+use farebox_core::channel::{ChainPosition, Identity, Limits, Phase, Rejection, Snapshot, Spend};
 use farebox_core::journal::Cursor;
 use farebox_core::units::{Amount, ChannelId};
 use farebox_core::voucher::{AnySignedVoucher, Verifier};
@@ -97,6 +97,11 @@ impl Engine {
             singles.push(single);
         }
         verdict
+    }
+
+    /// The operator's limits.
+    pub fn limits(&self) -> &Limits {
+        self.inner.threads.limits()
     }
 
     /// A batch for vouchers that are handed in together; to be kept and filled again and again.

@@ -8,8 +8,14 @@
 use farebox_core::channel::{Phase, Rejection, Spend, State};
 use farebox_core::units::Amount;
 
-/// Why a voucher for `amount` cannot be taken, as far as a stranger may know.
-pub(super) fn submit(state: &State, amount: Amount, then: &Spend) -> Option<Rejection> {
+/// Why a voucher for `amount` cannot be taken, as far as a stranger may know. `limited` is asked last: what the
+/// operator's limits would refuse.
+pub(super) fn submit(
+    state: &State,
+    amount: Amount,
+    then: &Spend,
+    limited: impl FnOnce() -> Option<Rejection>,
+) -> Option<Rejection> {
     let refused = match state.phase {
         Phase::Closed(_) => Some(Rejection::ChannelFinalized),
         Phase::Open | Phase::Closing { .. } if state.close_requested_at.is_some() => {
@@ -19,6 +25,7 @@ pub(super) fn submit(state: &State, amount: Amount, then: &Spend) -> Option<Reje
         Phase::Open => above_deposit(state, amount),
     };
     let refused = refused.or_else(|| (amount < state.accepted).then_some(Rejection::AmountNotIncreasing));
+    let refused = refused.or_else(limited);
     // Last, since hardly any voucher is refused, and looking for an earlier try costs more than all of the above.
     refused.filter(|_| !is_known(state, then))
 }

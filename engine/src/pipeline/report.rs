@@ -12,17 +12,20 @@
 //! | `farebox_checkpoint_frame` | gauge | the frame that the last checkpoint covers |
 //! | `farebox_resident_channels{shard}` | gauge | channels in a shard's memory, at the last checkpoint |
 //! | `farebox_busy_total` | counter | requests turned away because a queue was full |
+//! | `farebox_limited_total{reason}` | counter | what the operator's limits refused, by limit |
+//! | `farebox_unsettled_base_units` | gauge | unsettled value of all channels; with a limit on it |
 //! | `farebox_alarms_total{alarm}` | counter | `settled_above_spent`: somebody else settled, or the books are old |
 //!
 //! The facade is called once a batch or a frame, never once a voucher.
 
 use std::time::Duration;
 
-use farebox_core::channel::{Answer, State};
+use farebox_core::channel::{Answer, Limit, State};
 use farebox_core::units::ChannelId;
 use metrics::{counter, gauge, histogram};
 
 use super::message::{Answered, Batch};
+use super::risk::report_limited;
 use super::{Refusal, Verdict};
 
 /// What a batch came to: its vouchers and its other steps, by verdict.
@@ -40,6 +43,9 @@ pub(super) fn batch(batch: &Batch) {
     }
     vouchers.add_to("farebox_vouchers_total");
     steps.add_to("farebox_steps_total");
+    for limit in Limit::ALL {
+        report_limited(limit, vouchers.limited[limit.index()] + steps.limited[limit.index()]);
+    }
     histogram!("farebox_batch_vouchers").record(vouchers.sum() as f64);
 }
 
@@ -81,6 +87,8 @@ struct Tally {
     underpaid: u64,
     rejected: u64,
     invalid: u64,
+    /// Those of the rejected that a limit refused.
+    limited: [u64; Limit::ALL.len()],
 }
 
 impl Tally {
@@ -91,7 +99,12 @@ impl Tally {
                 Answer::Replayed(_) => &mut self.replayed,
                 Answer::AcceptedOnly(_) => &mut self.underpaid,
             },
-            Verdict::Rejected(Refusal::Channel(_)) => &mut self.rejected,
+            Verdict::Rejected(Refusal::Channel(rejection)) => {
+                if let Some(limit) = rejection.limit() {
+                    self.limited[limit.index()] += 1;
+                }
+                &mut self.rejected
+            }
             Verdict::Rejected(Refusal::Voucher(_)) => &mut self.invalid,
         };
         *counter += 1;

@@ -9,7 +9,7 @@ mod id_hash;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use farebox_core::channel::{Identity, Snapshot, State};
+use farebox_core::channel::{Bucket, Identity, Snapshot, State, UnixMicros};
 use farebox_core::units::{Address, ChainId, ChannelId};
 use farebox_core::voucher::{AnyDomain, ProtocolVersion};
 
@@ -35,6 +35,8 @@ pub(super) struct Resident {
     domain: Arc<AnyDomain>,
     /// Its books, ahead of the disk by at most what is queued for the committer.
     pub(super) state: State,
+    /// What is left of its rate.
+    pub(super) bucket: Bucket,
     /// Changed since its last image was taken.
     dirty: bool,
     /// The checkpoint that its last image was taken for.
@@ -138,7 +140,15 @@ impl Residents {
     pub(super) fn insert(&mut self, stored: StoredChannel) -> Place {
         let StoredChannel { channel: id, identity, state } = stored;
         let domain = self.domain(&identity);
-        let resident = Box::new(Resident { identity, domain, state, dirty: false, imaged: 0, used: true });
+        let resident = Box::new(Resident {
+            identity,
+            domain,
+            state,
+            bucket: Bucket::default(),
+            dirty: false,
+            imaged: 0,
+            used: true,
+        });
         let place = match self.free.pop() {
             Some(place) => {
                 self.channels[place.0 as usize] = Some(resident);
@@ -203,8 +213,8 @@ impl Residents {
     }
 
     /// Lets go of channels when there are too many: those that nobody asked for since the last sweep, if
-    /// their image is durable (their checkpoint is at most `durable`) and nothing runs on them.
-    pub(super) fn sweep(&mut self, durable: u64) {
+    /// their image is durable (their checkpoint is at most `durable`), nothing runs on them, and their rate is whole again.
+    pub(super) fn sweep(&mut self, durable: u64, now: UnixMicros) {
         if self.len() < self.sweep_at {
             return;
         }
@@ -216,6 +226,7 @@ impl Residents {
             let may_go = !resident.dirty
                 && resident.imaged <= durable
                 && resident.state.reservations.is_empty()
+                && resident.bucket.is_full(now)
                 && !resident.used;
             resident.used = false;
             if surplus == 0 || !may_go {

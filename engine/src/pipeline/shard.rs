@@ -17,6 +17,7 @@ use farebox_core::voucher::Verifier;
 
 use super::message::{Answered, Batch, Change, Request, ToCommitter, ToShard};
 use super::residents::{Place, Residents};
+use super::risk::Guard;
 use super::shared::{Shared, shard_of};
 use super::slot::{Payment, Share};
 use super::verify::{Proof, verify};
@@ -53,6 +54,7 @@ pub(super) struct Shard {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) shared: Arc<Shared>,
     pub(super) residents: Residents,
+    pub(super) guard: Guard,
     pub(super) verifier: Arc<Verifier>,
     /// The newest checkpoint that this shard began to give images for.
     pub(super) generation: u64,
@@ -79,7 +81,7 @@ impl Shard {
                 if self.committer.send(ToCommitter::Batch(batch)).is_err() {
                     return;
                 }
-                self.residents.sweep(self.shared.durable_generation());
+                self.residents.sweep(self.shared.durable_generation(), self.guard.now());
             }
             if queue == Queue::Over {
                 let images = self.residents.take_all_images();
@@ -142,6 +144,7 @@ impl Shard {
     /// Does every request in the order it came, some hundred at a time.
     fn process(&mut self, requests: &mut Vec<Request>) -> Batch {
         let now = self.clock.now();
+        self.guard.begin(&*self.clock);
         let mut batch = self.shared.spare.take();
         let mut rest = requests.drain(..);
         while !rest.as_slice().is_empty() {
@@ -155,6 +158,7 @@ impl Shard {
             self.process_window(&mut rest, window, now, &mut batch);
         }
         report::batch(&batch);
+        self.guard.report();
         batch
     }
 
@@ -167,7 +171,7 @@ impl Shard {
         batch: &mut Batch,
     ) {
         let looked_at = &requests.as_slice()[..window];
-        let proofs = verify(&mut self.residents, &*self.ledger, &self.verifier, looked_at);
+        let proofs = verify(&mut self.residents, &*self.ledger, &self.verifier, &self.guard, looked_at);
         let mut proofs = proofs.into_iter();
         for request in requests.take(window) {
             match request {
@@ -255,11 +259,16 @@ impl Shard {
                 None => return Ok(Verdict::Rejected(Rejection::ChannelNotFound.into())),
             },
         };
-        let state = &mut self.residents.at_mut(place).state;
-        let Decision { events, answer } = match decide(state, command, &self.config.policy, now) {
+        let resident = self.residents.at_mut(place);
+        let may_buy = command.may_buy();
+        let decided = decide(&resident.state, command, &self.config.policy, now);
+        let passed = decided
+            .and_then(|decision| self.guard.pass(resident, may_buy, &decision.events).map(|()| decision));
+        let Decision { events, answer } = match passed {
             Ok(decision) => decision,
             Err(rejection) => return Ok(Verdict::Rejected(rejection.into())),
         };
+        let state = &mut resident.state;
         let (settled_before, changed) = (state.settled, !events.is_empty());
         for event in &events {
             state.evolve(event);
@@ -289,7 +298,8 @@ impl Shard {
             return Ok(Verdict::Accepted(Reply { answer: Answer::Done, snapshot }));
         }
         let Facts { identity, deposit, settled, position } = facts;
-        let opened = match open((*identity).clone(), deposit, settled, position, now) {
+        let opened = self.guard.check_deposit(deposit);
+        let opened = match opened.and_then(|()| open((*identity).clone(), deposit, settled, position, now)) {
             Ok(opened) => opened,
             Err(rejection) => return Ok(Verdict::Rejected(rejection.into())),
         };

@@ -3,6 +3,7 @@
 use farebox_core::channel::{Command, apply};
 use farebox_core::journal::{FrameBuilder, Head, Link, encode_event};
 
+use super::risk::Unsettled;
 use super::{Config, EngineError};
 use crate::clock::Clock;
 use crate::ledger::{Books, CHANNELS_PAGE_MAX, Ledger, StoredChannel, recover};
@@ -15,6 +16,8 @@ pub(super) struct Recovered {
     pub(super) head: Head,
     /// The frame that the last checkpoint covers.
     pub(super) covers: u64,
+    /// What is unsettled, when a limit asks for it.
+    pub(super) unsettled: Option<Unsettled>,
 }
 
 /// Reads the books back, cuts a torn tail off, and ends the requests that a former process left running:
@@ -31,13 +34,22 @@ pub(super) fn recover_and_release(
         ledger.cut_tail(books.head.sequence)?;
     }
     let covers = books.mark.sequence;
+    let unsettled = Unsettled::new(&config.limits);
+    let note = |stored: &StoredChannel| {
+        if let Some(unsettled) = &unsettled {
+            unsettled.add(stored.identity.payer(), config.limits.exposure(&stored.state));
+        }
+    };
     let mut orphaned = Vec::new();
     let mut after = None;
     loop {
         let page = books.page(ledger, after, CHANNELS_PAGE_MAX)?;
         after = page.last().map(|stored| stored.channel);
         let is_last = page.len() < CHANNELS_PAGE_MAX;
-        orphaned.extend(page.into_iter().filter(|stored| !stored.state.reservations.is_empty()));
+        let (running, idle): (Vec<_>, Vec<_>) =
+            page.into_iter().partition(|stored| !stored.state.reservations.is_empty());
+        idle.iter().for_each(note);
+        orphaned.extend(running);
         if is_last {
             break;
         }
@@ -45,9 +57,10 @@ pub(super) fn recover_and_release(
     let Books { mut changed, mut head, .. } = books;
     for part in orphaned.chunks_mut(ORPHANS_FRAME_MAX) {
         head = release(ledger, clock, config, part, head)?;
+        part.iter().for_each(note);
         changed.extend(part.iter().map(|stored| (stored.channel, stored.clone())));
     }
-    Ok(Recovered { channels: changed.into_values().collect(), head, covers })
+    Ok(Recovered { channels: changed.into_values().collect(), head, covers, unsettled })
 }
 
 /// The most channels whose requests are ended with one frame: 64 records each, of at most 100 bytes.

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use farebox_core::channel::Limits;
 use farebox_core::journal::FrameBuilder;
 use tokio::sync::watch;
 
@@ -21,6 +22,7 @@ use super::checkpointer::{self, Checkpointer};
 use super::committer::{Checkpoint, Committer};
 use super::message::{Request, ToCommitter, ToShard};
 use super::residents::Residents;
+use super::risk::Guard;
 use super::shard::{Control, Shard};
 use super::shared::{Shared, shard_of};
 use super::slot::Part;
@@ -55,6 +57,11 @@ impl Intakes {
 impl Threads {
     pub(super) fn shard_count(&self) -> usize {
         self.config.shards
+    }
+
+    /// The operator's limits.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.config.limits
     }
 
     /// The most vouchers that may wait for one shard.
@@ -147,8 +154,8 @@ pub(super) fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<(Arc<Shared>, Threads), EngineError> {
     let verifier = Arc::new(verifier_from_environment(config.signer_tables_bytes_max)?);
-    let Recovered { channels, head, covers } = recover_and_release(&*ledger, &*clock, &config)?;
-    let config = Arc::new(config);
+    let Recovered { channels, head, covers, unsettled } = recover_and_release(&*ledger, &*clock, &config)?;
+    let (config, unsettled) = (Arc::new(config), unsettled.map(Arc::new));
     let shared = Shared::new(&config, head.cursor, verifier);
     let shards_count = config.shards;
 
@@ -177,6 +184,7 @@ pub(super) fn start(
             clock: Arc::clone(&clock),
             shared: Arc::clone(&shared),
             residents: Residents::new(resident_max, recovered),
+            guard: Guard::new(config.limits.clone(), unsettled.clone()),
             verifier: Arc::clone(&shared.verifier),
             generation: 0,
         });

@@ -6,12 +6,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use farebox_core::channel::{Identity, Rejection, State};
+use farebox_core::channel::{Identity, Rejection};
 use farebox_core::units::{Address, ChannelId};
 use farebox_core::voucher::{AnyDomain, AnySignedVoucher, Verified, Verifier, Voucher};
 
 use super::message::{Change, Request};
-use super::residents::{Place, Residents};
+use super::residents::{Place, Resident, Residents};
+use super::risk::Guard;
 use super::{EngineError, Refusal, precheck};
 use crate::ledger::LedgerRead;
 
@@ -69,6 +70,7 @@ pub(super) fn verify(
     residents: &mut Residents,
     ledger: &dyn LedgerRead,
     verifier: &Verifier,
+    guard: &Guard,
     requests: &[Request],
 ) -> Vec<Proof> {
     let weight = requests.iter().map(Request::weight).sum();
@@ -83,7 +85,10 @@ pub(super) fn verify(
             Request::Vouchers(part) => {
                 for payment in part.payments() {
                     let amount = payment.voucher.voucher().cumulative_amount;
-                    let foretold = |state: &State| precheck::submit(state, amount, &payment.then);
+                    let foretold = |resident: &Resident| {
+                        let limited = || guard.foretell(resident, amount);
+                        precheck::submit(&resident.state, amount, &payment.then, limited)
+                    };
                     proofs.push(looking.voucher(&payment.voucher, proofs.len(), foretold));
                 }
             }
@@ -128,7 +133,7 @@ impl<'a> Looking<'a> {
             }
             Change::Close { voucher } => {
                 let amount = voucher.voucher().cumulative_amount;
-                self.voucher(voucher, index, |state| precheck::close(state, amount))
+                self.voucher(voucher, index, |resident| precheck::close(&resident.state, amount))
             }
         }
     }
@@ -139,14 +144,14 @@ impl<'a> Looking<'a> {
         &mut self,
         voucher: &'a AnySignedVoucher,
         index: usize,
-        foretold: impl FnOnce(&State) -> Option<Rejection>,
+        foretold: impl FnOnce(&Resident) -> Option<Rejection>,
     ) -> Proof {
         let channel = voucher.voucher().channel_id;
         let whose = match self.residents.find(channel, self.ledger) {
             Err(error) => return Proof::Failed(error.into()),
             Ok(Some(place)) => {
                 if !self.earlier.stepped.contains(&channel)
-                    && let Some(rejection) = foretold(&self.residents.at(place).state)
+                    && let Some(rejection) = foretold(self.residents.at(place))
                 {
                     return Proof::Refused(rejection.into());
                 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod layer;
+mod limits;
 mod manage;
 mod money;
 mod open;

@@ -86,7 +86,7 @@ impl Chain for ChainDouble {
             }
             let deposit = deposit_of(&request.transaction)?;
             if deposit < request.deposit_min {
-                return Err(ChainRefusal::BadTransaction { what: "the deposit is too small".into() });
+                return Err(ChainRefusal::DepositTooSmall { deposit, minimum: request.deposit_min });
             }
             let terms = match &request.terms {
                 ClaimedTerms::V2(descriptor) => Terms::V2(*descriptor),

@@ -186,8 +186,8 @@ pub enum TransactionError {
         /// What the transaction hashes to.
         expected: ChannelId,
     },
-    /// Not enough for the first request.
-    #[error("the deposit of {found} is below {expected}, the price of the first request")]
+    /// Not enough for the first request, or for the operator.
+    #[error("the deposit of {found} is below the minimum of {expected}")]
     DepositTooSmall {
         /// What is deposited.
         found: Amount,

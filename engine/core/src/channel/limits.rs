@@ -139,13 +139,13 @@ impl Limits {
         self.rate.is_none() && !self.has_sums() && self.unsettled_age_s_max.is_none() && self.access.is_open()
     }
 
-    /// Refuses a new channel.
+    /// Refuses a new channel with too little. The lists are not asked: a channel that is funded belongs into the books,
+    /// so that it can be closed; it buys nothing there.
     ///
     /// # Errors
     ///
-    /// [`Rejection::Denied`], [`Rejection::NotAllowed`] and [`Rejection::DepositTooSmall`].
-    pub fn check_open(&self, party: Party, deposit: Amount, now: UnixSeconds) -> Result<(), Rejection> {
-        self.access.check(party, now)?;
+    /// [`Rejection::DepositTooSmall`].
+    pub fn check_deposit(&self, deposit: Amount) -> Result<(), Rejection> {
         let minimum = self.deposit_min;
         if deposit < minimum { Err(Rejection::DepositTooSmall { deposit, minimum }) } else { Ok(()) }
     }

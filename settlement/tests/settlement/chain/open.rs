@@ -95,7 +95,6 @@ async fn what_was_not_promised_is_refused_before_broadcast() {
             OpenRequest { terms: ClaimedTerms::V1 { authorized_signer: None }, ..request() },
         ),
         ("channel id", OpenRequest { channel: theft.channel, ..request() }),
-        ("below", OpenRequest { deposit_min: Amount::new(DEPOSIT + 1), ..request() }),
         ("open of the escrow (v1)", OpenRequest { transaction: twice, ..request() }),
         ("type", OpenRequest { transaction: vec![2, 1], ..request() }),
         ("sponsorship", OpenRequest { transaction: sponsored, ..request() }),
@@ -114,6 +113,13 @@ async fn what_was_not_promised_is_refused_before_broadcast() {
         let ChainRefusal::BadTransaction { what: found } = &refused else { panic!("{what}: {refused:?}") };
         assert!(found.contains(what), "{what}: {found}");
     }
+    let too_much = OpenRequest { deposit_min: Amount::new(DEPOSIT + 1), ..request() };
+    let refused = world.settlement.chain().open(too_much).await.expect_err("a small deposit");
+    let (deposit, minimum) = (Amount::new(DEPOSIT), Amount::new(DEPOSIT + 1));
+    assert!(
+        matches!(refused, ChainRefusal::DepositTooSmall { deposit: found, minimum: asked } if (found, asked) == (deposit, minimum)),
+        "{refused:?}"
+    );
     assert_eq!(node.count("eth_sendRawTransaction"), 0);
     world.open(&honest).await.expect("an honest open");
     assert_eq!(node.count("eth_sendRawTransaction"), 1);

@@ -134,14 +134,12 @@ fn a_listed_payer_buys_nothing_and_ends_what_runs() {
 }
 
 #[test]
-fn a_new_channel_needs_its_deposit_and_its_place_on_the_list() {
-    let party = party(&Run::v2(1).state);
-    let mut limits = Limits { deposit_min: amount(100), ..Limits::default() };
-    assert_eq!(limits.check_open(party, amount(100), NOW), Ok(()));
+fn a_new_channel_needs_its_deposit() {
+    let limits = Limits { deposit_min: amount(100), ..Limits::default() };
+    assert_eq!(limits.check_deposit(amount(100)), Ok(()));
+    assert_eq!(Limits::default().check_deposit(Amount::ZERO), Ok(()));
     let small = Rejection::DepositTooSmall { deposit: amount(99), minimum: amount(100) };
-    assert_eq!(limits.check_open(party, amount(99), NOW), Err(small));
-    limits.access.allow = Some(AccessList::from([(Subject::Signer(PAYER), None)]));
-    assert_eq!(limits.check_open(party, amount(100), NOW), Err(Rejection::NotAllowed));
+    assert_eq!(limits.check_deposit(amount(99)), Err(small));
 }
 
 #[test]
