@@ -22,7 +22,7 @@
 //! | 80 | … | the records |
 //! | end | 8 | checksum: XXH3-64 of everything before it |
 //!
-//! A record is one event of one channel:
+//! A record is one event of one channel, or two of the same step (see `record.rs`):
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -71,7 +71,7 @@ pub use frame::{
     Cursor, FRAME_PAYLOAD_BYTES_MAX, FRAME_VERSION, Frame, FrameBuilder, FrameError, FrameFull, Link, decode,
 };
 pub use identity::{decode_identity, encode_identity};
-pub use record::{RECORD_BYTES_MIN, Record, encode_event, encode_record};
+pub use record::{RECORD_BYTES_MIN, Record, encode_event, encode_record, encode_step};
 pub use replay::{Corruption, End, Head, Replay, Step, TornTail};
 pub use state::{StoredError, decode_state, encode_state};
 

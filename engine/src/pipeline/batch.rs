@@ -4,9 +4,11 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use farebox_core::channel::Spend;
+use farebox_core::journal::FRAME_PAYLOAD_BYTES_MAX;
 use farebox_core::units::ChannelId;
 use farebox_core::voucher::AnySignedVoucher;
 
+use super::config::{BATCH_VOUCHERS_MAX, FRAME_BYTES_MAX};
 use super::engine::Inner;
 use super::shared::shard_of;
 use super::slot::{Part, Payment, Share, Slot};
@@ -14,6 +16,15 @@ use super::{Engine, EngineError, Verdict};
 
 /// The most vouchers in one batch.
 pub const BATCH_SUBMIT_MAX: usize = 8_192;
+
+/// The most bytes in the journal that a voucher can come to: with the largest signature, and its charge.
+const VOUCHER_BYTES_MAX: usize = 2_300;
+
+/// A shard never splits a batch, so one may come on top of a full batch of its own, and both on top of a full frame.
+const _: () = assert!(
+    (BATCH_VOUCHERS_MAX as usize + BATCH_SUBMIT_MAX) * VOUCHER_BYTES_MAX + FRAME_BYTES_MAX as usize
+        <= FRAME_PAYLOAD_BYTES_MAX
+);
 
 /// Vouchers that are handed in together and answered together, when all are durable.
 ///

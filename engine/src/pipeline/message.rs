@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use farebox_core::channel::{ChainPosition, Event, Identity};
-use farebox_core::journal::encode_event;
+use farebox_core::journal::encode_step;
 use farebox_core::units::{Amount, ChannelId};
 use farebox_core::voucher::AnySignedVoucher;
 use parking_lot::Mutex;
@@ -99,7 +99,6 @@ impl Change {
 
 /// What a shard takes from its queue.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly every message is a request")]
 pub(super) enum ToShard {
     /// Work.
     Request(Request),
@@ -171,10 +170,12 @@ impl Batch {
         self.answers.clear();
     }
 
-    /// Adds a fact to what has to become durable.
-    pub(super) fn push(&mut self, channel: ChannelId, sequence: u64, event: &Event) {
-        encode_event(&mut self.records, channel, sequence, event);
-        self.records_count += 1;
+    /// Adds the facts of a step to what has to become durable; `sequence` is that of the last one.
+    pub(super) fn push(&mut self, channel: ChannelId, sequence: u64, events: &[Event]) {
+        if events.is_empty() {
+            return;
+        }
+        self.records_count += encode_step(&mut self.records, channel, sequence, events);
         if self.changed.last() != Some(&channel) {
             self.changed.push(channel);
         }

@@ -272,8 +272,8 @@ impl Shard {
         let (settled_before, changed) = (state.settled, !events.is_empty());
         for event in &events {
             state.evolve(event);
-            batch.push(channel, state.sequence, event);
         }
+        batch.push(channel, state.sequence, &events);
         debug_assert_eq!(state.check(), Ok(()), "channel {channel}");
         if state.settled > settled_before && state.settled_above_spent() {
             report::settled_above_spent(channel, state);
@@ -307,9 +307,7 @@ impl Shard {
             report::settled_above_spent(channel, &opened.next);
         }
         let snapshot = Snapshot::from(&opened.next);
-        for event in &opened.events {
-            batch.push(channel, opened.next.sequence, event);
-        }
+        batch.push(channel, opened.next.sequence, &opened.events);
         let place = self.residents.insert(StoredChannel { channel, identity, state: opened.next });
         self.residents.mark_dirty(place);
         Ok(Verdict::Accepted(Reply { answer: opened.answer, snapshot }))

@@ -203,8 +203,8 @@ fn decode_records(count: u32, payload: &[u8]) -> Result<Vec<Record>, FrameError>
     let mut records = Vec::with_capacity(capacity);
     let mut reader = Reader::new(payload);
     for index in 0..count {
-        let record = decode_record(&mut reader);
-        records.push(record.map_err(|malformed| FrameError::BadRecord { index, malformed })?);
+        decode_record(&mut reader, &mut records)
+            .map_err(|malformed| FrameError::BadRecord { index, malformed })?;
     }
     reader.end().map_err(|_| wrong_count)?;
     Ok(records)

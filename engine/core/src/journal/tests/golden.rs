@@ -293,3 +293,64 @@ fn first_version(bytes: &[u8], state: &State) {
     old[end..].copy_from_slice(&sum.to_le_bytes());
     assert_eq!(decode_state(&old), Err(StoredError::UnknownVersion { found: 3, expected: 2 }));
 }
+
+#[test]
+fn a_voucher_that_pays_is_one_record() {
+    let (accepted, charged) = paid_step(7);
+    let mut bytes = Vec::new();
+    let channel = ChannelId(B256::repeat_byte(0xab));
+    assert_eq!(encode_step(&mut bytes, channel, 6, &[accepted, charged]), 1);
+    let expected = [
+        "0f00",
+        // The body: amount, length and signature, time; key, price, units.
+        "8300",
+        "0600000000000000",
+        &repeated("ab", 32),
+        &format!("0201{}", repeated("00", 14)),
+        "4100",
+        &repeated("07", 65),
+        "0700000000000000",
+        &repeated("09", 16),
+        &format!("0101{}", repeated("00", 14)),
+        "0300000000000000",
+    ]
+    .concat();
+    assert_eq!(hex(&bytes), expected);
+}
+
+/// A voucher of time 7, and its charge.
+fn paid_step(charged_at: u64) -> (Event, Event) {
+    let signature = Signature::restore(&[7; 65]).unwrap();
+    let accepted = Event::Accepted { amount: Amount::new(0x0102), signature, at: UnixSeconds(7) };
+    let (key, amount, at) = (RequestKey([9; 16]), Amount::new(0x0101), UnixSeconds(charged_at));
+    (accepted, Event::Charged { key, amount, units: 3, at })
+}
+
+#[test]
+fn every_step_is_read_back_event_by_event() {
+    let channel = ChannelId(B256::repeat_byte(0xab));
+    let (accepted, charged) = paid_step(7);
+    let later = paid_step(8).1;
+    let steps: [(&[Event], u32); 6] = [
+        (&[accepted.clone(), charged.clone()], 1),
+        (&[accepted.clone(), later], 2),
+        (&[charged.clone(), accepted.clone()], 2),
+        (&[accepted.clone()], 1),
+        (&[accepted, charged.clone(), charged], 3),
+        (&[], 0),
+    ];
+    let (mut builder, mut expected, mut sequence, mut count) = (FrameBuilder::new(), Vec::new(), 0, 0);
+    for (events, records) in steps {
+        let first = sequence + 1;
+        sequence += events.len() as u64;
+        let mut bytes = Vec::new();
+        assert_eq!(encode_step(&mut bytes, channel, sequence, events), records);
+        builder.append(&bytes).unwrap();
+        count += records;
+        let numbered = (first..).zip(events);
+        expected.extend(numbered.map(|(sequence, event)| Record { channel, sequence, event: event.clone() }));
+    }
+    assert_eq!(builder.records(), count);
+    let frame = decode(builder.finish(1, 1, Link::GENESIS, None)).unwrap();
+    assert_eq!(frame.records, expected);
+}
