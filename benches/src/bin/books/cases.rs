@@ -16,8 +16,11 @@ const CALLERS: usize = 32;
 /// Vouchers of every signer before the first measurement: enough for its table.
 const WARM_VOUCHERS: usize = 4;
 
-/// The most vouchers that are spent on warming: beyond it, signers are met for the first time while it is measured.
+/// The most vouchers that are spent on warming, unless there are more signers: each of those is met once.
 const WARM_MAX: usize = 200_000;
+
+/// Vouchers of the case in which nobody knows a signer's key yet.
+const FIRST: usize = 50_000;
 
 /// A part of the vouchers of a full load that a slower one gets.
 const SLOW_PART: usize = 8;
@@ -65,12 +68,16 @@ fn size(
     let wanted = |case: &str| options.wants(&label(case, 1));
     let load_name = |percent: usize| format!("load_{percent}");
     let any_load = LOADS_PERCENT.iter().any(|percent| wanted(&load_name(*percent)));
-    if !any_load && !["batch", "single", "alone"].into_iter().any(wanted) {
+    if !any_load && !["first", "batch", "single", "alone"].into_iter().any(wanted) {
         return Ok(());
     }
     let books = Books::open(Crowd::new(channels, signers), threads)?;
     let mut size = Size { books, report, label: label("warm", BATCH), acknowledged: 0 };
-    let warm = size.next((signers * WARM_VOUCHERS).clamp(channels.min(WARM_MAX), WARM_MAX));
+    if wanted("first") {
+        size.measure("first", BATCH, FIRST.min(signers), |books, all| batches(books, all, BATCH, CALLERS))?;
+    }
+    let warm = (signers * WARM_VOUCHERS).clamp(channels.min(WARM_MAX), WARM_MAX).max(signers);
+    let warm = size.next(warm);
     batches(&size.books, warm, BATCH, CALLERS)?;
     let mut most = 0.0;
     if wanted("batch") || any_load {
