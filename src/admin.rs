@@ -7,18 +7,21 @@
 //! | `GET /metrics` | Prometheus text |
 //! | `GET /v1/channels?after=0x…&limit=100` | a page of channels by rising id; `next` is the `after` of the next page |
 //! | `GET /v1/channels/{id}` | one channel |
+//! | `POST /v1/snapshot` | takes a snapshot of the store, in the store's own folder, and says where; for `farebox backup` |
 //!
-//! It changes nothing and asks nobody for a password: bind it to an address that only operators reach.
+//! It changes no books and asks nobody for a password: bind it to an address that only operators reach.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use farebox_engine::core::units::{B256, ChannelId};
+use farebox_engine::ledger::Snapshots;
 use farebox_engine::{Engine, EngineError, Health};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
@@ -53,6 +56,8 @@ pub struct Admin {
     pub probe: Arc<dyn Probe>,
     /// The metrics.
     pub metrics: PrometheusHandle,
+    /// Takes snapshots of the store; `None` for books in memory.
+    pub snapshots: Option<Snapshots>,
 }
 
 /// A running admin server.
@@ -107,6 +112,7 @@ impl Admin {
             .route("/metrics", get(metrics))
             .route("/v1/channels", get(channels))
             .route("/v1/channels/{id}", get(channel))
+            .route("/v1/snapshot", post(snapshot))
             .with_state(self)
     }
 }
@@ -161,6 +167,30 @@ async fn channel(State(admin): State<Admin>, Path(id): Path<String>) -> Response
         Ok(Some(channel)) => Json(ChannelView::from(&channel)).into_response(),
         Ok(None) => problem(StatusCode::NOT_FOUND, &format!("the books hold no channel {id}")),
         Err(error) => unavailable(&error),
+    }
+}
+
+/// What the caller says it sends. A page in a browser cannot say this to another site unasked.
+const JSON: &str = "application/json";
+
+async fn snapshot(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    if headers.get(CONTENT_TYPE).is_none_or(|found| found != JSON) {
+        let detail = format!("expected content-type: {JSON}");
+        return problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, &detail);
+    }
+    let Some(snapshots) = admin.snapshots else {
+        return problem(StatusCode::CONFLICT, "books in memory have no files to copy");
+    };
+    match tokio::task::spawn_blocking(move || snapshots.take()).await {
+        Ok(Ok(folder)) => {
+            tracing::info!(folder = %folder.display(), "took a snapshot of the books");
+            Json(json!({ "snapshot": folder })).into_response()
+        }
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a snapshot of the books failed");
+            problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+        }
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 

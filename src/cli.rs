@@ -5,9 +5,12 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod backup;
 mod channels;
+mod check;
 mod decode_open;
 mod devnet;
+mod restore;
 mod verify;
 
 use crate::{config, logging, serve};
@@ -15,7 +18,8 @@ use crate::{config, logging, serve};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `verify`: every voucher is valid
-  1  `verify`: a voucher is invalid; `serve`: the server failed while it ran
+  1  `verify`: a voucher is invalid; `serve`: the server failed while it ran; `check`: something is wrong;
+     `restore --reconcile`: books and chain cannot both be right
   2  bad arguments, or input that cannot be used
   3  the configuration, a key file or FAREBOX_BACKEND is refused, also because the chain is another than
      it says
@@ -71,6 +75,48 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Copy the books into a folder, of a running server or without one.
+    #[command(after_help = EXIT_CODES)]
+    Backup {
+        /// The configuration that names the ledger, and the running server's admin address.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Where the backup goes: a folder that does not exist yet, or an empty one.
+        #[arg(long, value_name = "DIR")]
+        to: PathBuf,
+        /// The running server's admin address, when it is not the configured one.
+        #[arg(long, value_name = "ADDRESS")]
+        admin: Option<std::net::SocketAddr>,
+    },
+    /// Read everything in the books, verify it, and say what is wrong. Changes nothing.
+    #[command(after_help = EXIT_CODES)]
+    Check {
+        /// The configuration that names the ledger.
+        #[arg(short, long, value_name = "FILE", required_unless_present = "path")]
+        config: Option<PathBuf>,
+        /// A ledger, or a backup, in this folder instead.
+        #[arg(long, value_name = "DIR", conflicts_with = "config")]
+        path: Option<PathBuf>,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put a backup in the place of lost books, then compare them with the chain.
+    ///
+    /// First `restore --from DIR`: it overwrites nothing. Then `restore --reconcile`: until it found books and
+    /// chain to agree, no server starts on them.
+    #[command(after_help = EXIT_CODES)]
+    Restore {
+        /// The configuration that says where the ledger goes, and which chain it is about.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// The backup.
+        #[arg(long, value_name = "DIR", required_unless_present = "reconcile")]
+        from: Option<PathBuf>,
+        /// Compare the restored books with the chain, and tell them what they missed.
+        #[arg(long)]
+        reconcile: bool,
+    },
     /// Run a local Tempo chain with both escrows, for development.
     ///
     /// Prints one JSON line (RPC URL, chain id, contracts, funded keys), runs until Ctrl-C, and leaves nothing
@@ -125,6 +171,9 @@ impl Cli {
             Command::Verify { file } => verify::run(file.as_deref()),
             Command::DecodeOpen { transaction } => decode_open::run(&transaction),
             Command::Channels { config, json } => channels::run(&config, json),
+            Command::Backup { config, to, admin } => backup::run(&config, &to, admin),
+            Command::Check { config, path, json } => check::run(config.as_deref(), path.as_deref(), json),
+            Command::Restore { config, from, reconcile } => restore::run(&config, from.as_deref(), reconcile),
             Command::Devnet { port, chain_id } => devnet::run(port, chain_id),
         }
     }

@@ -8,6 +8,7 @@ use clap::Parser;
 mod admin;
 mod cli;
 mod config;
+mod copy;
 mod gateway;
 mod keys;
 mod logging;

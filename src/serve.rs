@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use farebox_engine::clock::SystemClock;
 use farebox_engine::core::channel::Policy;
+use farebox_engine::ledger::Snapshots;
 use farebox_engine::{
     BackendVariableError, Engine, EngineError, Health, MemoryLedger, RocksLedger, backend_from_environment,
 };
@@ -28,7 +29,7 @@ use crate::keys::{self, KeyError};
 use crate::signals::Signals;
 
 mod door;
-mod settlement;
+pub mod settlement;
 
 use settlement::{Settlement, SettlementError};
 
@@ -118,11 +119,11 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         .install_recorder()
         .map_err(|error| ServeError::System { what: "start metrics", cause: io::Error::other(error) })?;
 
-    let engine = start_engine(&config).await?;
+    let (engine, snapshots) = start_engine(&config).await?;
     let (backend, tables_bytes_max) =
         (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
     tracing::info!(backend, tables_bytes_max, "vouchers are verified");
-    let started = start(&config, &engine, payee_key, door_config, metrics).await;
+    let started = start(&config, &engine, payee_key, door_config, (metrics, snapshots)).await;
     let Started { settlement, gateway, admin, stop } = match started {
         Ok(started) => started,
         Err(error) => {
@@ -165,27 +166,33 @@ async fn serve(config: Config) -> Result<(), ServeError> {
 }
 
 /// Opens the ledger and starts the engine on it. Both block: recovery reads the journal.
-async fn start_engine(config: &Config) -> Result<Engine, ServeError> {
+async fn start_engine(config: &Config) -> Result<(Engine, Option<Snapshots>), ServeError> {
     let ledger = config.ledger.clone();
     let settings = engine_config(config);
     let started = tokio::task::spawn_blocking(move || match ledger {
         Ledger::RocksDb(path) => {
             let ledger = RocksLedger::open(&path)?;
-            Engine::start(settings, ledger, SystemClock).map_err(ServeError::Engine)
+            let snapshots = ledger.snapshots();
+            let engine = Engine::start(settings, ledger, SystemClock).map_err(ServeError::Engine)?;
+            Ok((engine, Some(snapshots)))
         }
         Ledger::Memory => {
             tracing::warn!("ledger.kind is memory: the books, and money with them, are lost at the end");
-            Engine::start(settings, MemoryLedger::new(), SystemClock).map_err(ServeError::Engine)
+            let engine =
+                Engine::start(settings, MemoryLedger::new(), SystemClock).map_err(ServeError::Engine)?;
+            Ok((engine, None))
         }
     });
     let panicked = |error| ServeError::System { what: "open the ledger", cause: io::Error::other(error) };
     started.await.map_err(panicked)?
 }
 
-fn engine_config(config: &Config) -> farebox_engine::Config {
+/// The engine's part of the configuration.
+pub fn engine_config(config: &Config) -> farebox_engine::Config {
     let default = farebox_engine::Config::default();
     farebox_engine::Config {
         policy: Policy { voucher_delta_min: config.voucher.delta_min },
+        limits: config.risk.clone(),
         shards: config.limits.shards.unwrap_or(default.shards),
         intake_max: config.limits.intake_max,
         batch_vouchers_max: config.limits.batch_vouchers_max,
@@ -207,7 +214,7 @@ async fn start(
     engine: &Engine,
     payee_key: PayeeSigner,
     door_config: farebox_engine::http::DoorConfig,
-    metrics: metrics_exporter_prometheus::PrometheusHandle,
+    (metrics, snapshots): (metrics_exporter_prometheus::PrometheusHandle, Option<Snapshots>),
 ) -> Result<Started, ServeError> {
     // The addresses first: a port that is taken is the most common mistake, and nothing has begun yet.
     let listener = listen("server.listen", config.server.listen).await?;
@@ -226,7 +233,7 @@ async fn start(
         .map_err(|cause| ServeError::System { what: "read the system's root certificates", cause })?;
 
     let (stop, stopped) = watch::channel(false);
-    let admin = Admin { engine: engine.clone(), probe: settlement.probe(), metrics };
+    let admin = Admin { engine: engine.clone(), probe: settlement.probe(), metrics, snapshots };
     let admin = admin.serve(admin_listener, stopped.clone());
     let gateway = tokio::spawn(gateway::run(listener, Arc::new(gateway), bounds(config), stopped));
     announce(address, admin_address);

@@ -12,6 +12,7 @@
 //! | `closer`, [`signer`] | closes: claim, transaction, receipt, payout |
 //! | [`fact`], `watcher` | the escrows' events, told to the books |
 //! | `worker` | drives closes to their end |
+//! | [`reconcile`](mod@reconcile) | compares restored books with the chain |
 //!
 //! It decides nothing about money: amounts come from the books (`farebox-core`), the shape of calls and the
 //! fate of transactions from `farebox-settlement-plan`. Nothing on a voucher's way waits for it.
@@ -23,6 +24,7 @@ pub mod config;
 pub mod fact;
 mod opener;
 mod opening;
+pub mod reconcile;
 mod settlement;
 pub mod signer;
 mod submit;
@@ -32,6 +34,7 @@ mod worker;
 
 pub use client::{Client, ClientConfig, ClientError};
 pub use config::{Config, Escrow};
+pub use reconcile::{Conflict, Correction, ReconcileError, Reconciliation, reconcile};
 pub use settlement::{Settlement, SettlementHealth, StartError};
 pub use signer::{PayeeSigner, SignerError};
 pub use transaction::{DecodedOpen, DecodedTopUp, TransactionError};

@@ -36,7 +36,7 @@ pub struct WatcherHealth {
 
 /// Why a look failed. The cursor did not move.
 #[derive(Debug, thiserror::Error)]
-enum LookError {
+pub(crate) enum LookError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error(transparent)]
@@ -138,7 +138,7 @@ impl Watcher {
     }
 
     /// One look at one range of blocks. True when there is nothing more to read right now.
-    async fn look(&mut self) -> Result<bool, LookError> {
+    pub(crate) async fn look(&mut self) -> Result<bool, LookError> {
         let head = self.client.head().await?.number;
         let from = self.next_block.saturating_sub(self.config.watch.overlap_blocks);
         let to = head.min(self.next_block.saturating_add(self.range_blocks - 1));

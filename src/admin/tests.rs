@@ -20,7 +20,7 @@ impl Probe for Says {
 fn admin(wrong: Vec<(&'static str, String)>) -> Admin {
     let engine = Engine::start(Config::default(), MemoryLedger::new(), SystemClock).unwrap();
     let metrics = PrometheusBuilder::new().build_recorder().handle();
-    Admin { engine, probe: Arc::new(Says(wrong)), metrics }
+    Admin { engine, probe: Arc::new(Says(wrong)), metrics, snapshots: None }
 }
 
 fn identity(salt: u8) -> Identity {
@@ -107,4 +107,26 @@ async fn a_channel_that_is_not_there_and_an_id_that_is_none() {
     }
     assert_eq!(get(&admin, "/v1/channels?limit=x").await.0, StatusCode::BAD_REQUEST);
     assert_eq!(get(&admin, "/nothing").await.0, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_snapshot_is_taken_of_a_store_and_only_when_asked_for_in_earnest() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = farebox_engine::RocksLedger::open(folder.path()).unwrap();
+    let in_memory = admin(Vec::new());
+    let on_disk = Admin { snapshots: Some(ledger.snapshots()), ..in_memory.clone() };
+    let ask = async |admin: &Admin, content_type: &str| {
+        let request = Request::post("/v1/snapshot").header("content-type", content_type);
+        let response = admin.clone().router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let status = response.status();
+        let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        (status, serde_json::from_slice::<Value>(&body).unwrap())
+    };
+    assert_eq!(ask(&in_memory, "application/json").await.0, StatusCode::CONFLICT);
+    assert_eq!(ask(&on_disk, "text/plain").await.0, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    let (status, said) = ask(&on_disk, "application/json").await;
+    assert_eq!(status, StatusCode::OK, "{said}");
+    let view = farebox_engine::RocksLedger::open_read_only(said["snapshot"].as_str().unwrap()).unwrap();
+    drop((view, ledger));
+    assert_eq!(ask(&on_disk, "application/json").await.0, StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -18,7 +18,7 @@ const FAILED_LOOKS_MAX: u32 = 3;
 
 /// Why settlement does not start.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum SettlementError {
+pub enum SettlementError {
     /// The endpoints serve another chain, or none answers and the books do not say where to begin.
     #[error("chain.rpc: {0}")]
     Rpc(ClientError),
@@ -51,7 +51,7 @@ pub(super) enum SettlementError {
 
 impl SettlementError {
     /// True when the configuration must change; false when something is away.
-    pub(super) fn is_refusal(&self) -> bool {
+    pub fn is_refusal(&self) -> bool {
         matches!(self, Self::WrongChain { .. } | Self::NoContract { .. })
     }
 }
@@ -92,8 +92,7 @@ impl Settlement {
         engine: &Engine,
         signer: PayeeSigner,
     ) -> Result<Self, SettlementError> {
-        let endpoints = config.chain.rpc.iter().map(|url| RpcUrl::reveal(url).to_owned()).collect();
-        let client = Client::new(config.chain.id, ClientConfig::new(endpoints))?;
+        let client = client(config)?;
         match check_chain(config, &client).await {
             Ok(()) => {}
             // Books that know how far the chain was read can serve their channels without it.
@@ -102,11 +101,8 @@ impl Settlement {
             }
             Err(error) => return Err(error),
         }
-        let mut escrows = vec![Escrow { protocol: ProtocolVersion::V2, address: config.escrow.v2 }];
-        escrows.extend(config.escrow.v1.map(|address| Escrow { protocol: ProtocolVersion::V1, address }));
-        let settings = farebox_settlement::Config::new(config.chain.id, config.payee.address, escrows);
         let settlement =
-            farebox_settlement::Settlement::start(settings, engine.clone(), client, signer).await?;
+            farebox_settlement::Settlement::start(settings(config), engine.clone(), client, signer).await?;
         let chain = settlement.chain();
         Ok(Self { running: Arc::new(Running(Mutex::new(Some(settlement)))), chain })
     }
@@ -155,9 +151,22 @@ fn wrong(health: &SettlementHealth) -> Vec<(&'static str, String)> {
     wrong
 }
 
+/// Asks the configured nodes.
+pub fn client(config: &Config) -> Result<Client, SettlementError> {
+    let endpoints = config.chain.rpc.iter().map(|url| RpcUrl::reveal(url).to_owned()).collect();
+    Ok(Client::new(config.chain.id, ClientConfig::new(endpoints))?)
+}
+
+/// Settlement's part of the configuration.
+pub fn settings(config: &Config) -> farebox_settlement::Config {
+    let mut escrows = vec![Escrow { protocol: ProtocolVersion::V2, address: config.escrow.v2 }];
+    escrows.extend(config.escrow.v1.map(|address| Escrow { protocol: ProtocolVersion::V1, address }));
+    farebox_settlement::Config::new(config.chain.id, config.payee.address, escrows)
+}
+
 /// Asks the chain for its id, and the escrows and the token for anything: what is not there cannot answer.
 /// (Asking for code would not do: a precompile may have none.)
-async fn check_chain(config: &Config, client: &Client) -> Result<(), SettlementError> {
+pub async fn check_chain(config: &Config, client: &Client) -> Result<(), SettlementError> {
     client.check().await?;
     let block = client.head().await?.number;
     let mut escrows =
