@@ -14,10 +14,10 @@ const BATCH: usize = 512;
 const CALLERS: usize = 32;
 
 /// Vouchers of every signer before the first measurement: enough for its table.
-const WARM_VOUCHERS: usize = 4;
+const WARM_VOUCHERS: usize = 32;
 
 /// The most vouchers that are spent on warming, unless there are more signers: each of those is met once.
-const WARM_MAX: usize = 200_000;
+const WARM_MAX: usize = 400_000;
 
 /// Vouchers of the case in which nobody knows a signer's key yet.
 const FIRST: usize = 50_000;
