@@ -23,9 +23,30 @@ pub(super) fn expected(key: &str) -> &'static str {
         "chain.rpc" => "a list of 1 to 8 RPC URLs, such as [\"http://127.0.0.1:8545\"]",
         "chain.rpc[]" => "a URL of http or https, such as \"http://127.0.0.1:8545\"",
         "chain.id" => "the chain's id, a whole number above 0 (4217 is Tempo mainnet, 42431 its testnet)",
-        "payee.address" | "payee.token" | "payee.operator" | "escrow.v1" | "escrow.v2" => {
+        "payee.address"
+        | "payee.token"
+        | "payee.operator"
+        | "escrow.v1"
+        | "escrow.v2"
+        | "risk.deny[].payer"
+        | "risk.deny[].signer"
+        | "risk.allow[].payer"
+        | "risk.allow[].signer" => {
             "a nonzero address: 0x and 40 hex digits, in lowercase or with a correct checksum"
         }
+        "risk.deny[].channel" | "risk.allow[].channel" => "a channel id: 0x and 64 hex digits",
+        "risk.deny[].until" | "risk.allow[].until" => "a time such as \"2027-01-01T00:00:00Z\", in quotes",
+        "risk.deny[]" | "risk.allow[]" => "exactly one of payer, signer and channel, and perhaps until",
+        "risk.deny" | "risk.allow" => {
+            "a list of at most 100000 entries such as { payer = \"0x...\", until = \"2027-01-01T00:00:00Z\" }"
+        }
+        "risk.deposit_min" | "risk.unsettled_payer_max" | "risk.unsettled_total_max" => {
+            "an amount in base units: a string of decimal digits, such as \"1000000\" (\"0\" is no limit)"
+        }
+        "risk.unsettled_basis" => "\"spent\" or \"accepted\"",
+        "risk.unsettled_age_s_max" => "seconds, 0 to 3153600000 (0 is no limit)",
+        "risk.vouchers_per_second_max" => "a whole number, 0 to 1000000 (0 is no limit)",
+        "risk.voucher_burst_max" => "a whole number, 1 to 1000000",
         "voucher.delta_min" => "an amount in base units: a string of decimal digits, such as \"0\"",
         "route" => "at least one [[route]] with path, amount, unit and meter",
         "route[].path" => {
@@ -56,7 +77,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.intake_max" => "a whole number, 1 to 1048576",
         "limits.batch_vouchers_max" => "a whole number, 1 to 8192",
         "limits.signer_tables_bytes_max" => "bytes, 1048576 to 1099511627776",
-        "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" => {
+        "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk" => {
             "a table of keys"
         }
         "route[]" => "a table with path, amount, unit and meter",

@@ -16,6 +16,7 @@ mod limits;
 mod parse;
 mod problem;
 mod raw;
+mod risk;
 mod route;
 mod source;
 
@@ -54,6 +55,8 @@ pub struct Config {
     pub ledger: Ledger,
     /// `[limits]`
     pub limits: Limits,
+    /// `[risk]`
+    pub risk: farebox_core::channel::Limits,
 }
 
 /// Where Farebox listens, and what it calls itself.
@@ -179,6 +182,7 @@ impl Config {
         let routes = route::routes(&raw.route, problems);
         let ledger = ledger(&raw.ledger, directory, problems);
         let limits = limits::limits(&raw.limits, problems);
+        let risk = risk::risk(&raw.risk, problems);
         Some(Self {
             server: server?,
             upstream: upstream?,
@@ -189,6 +193,7 @@ impl Config {
             routes: routes?,
             ledger: ledger?,
             limits: limits?,
+            risk: risk?,
         })
     }
 }

@@ -23,6 +23,8 @@ pub(super) struct Raw {
     pub ledger: Ledger,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub risk: Risk,
 }
 
 /// `[server]`: where Farebox listens, and what it calls itself.
@@ -197,6 +199,57 @@ impl Default for Limits {
             signer_tables_bytes_max: 256 << 20,
         }
     }
+}
+
+/// `[risk]`: what the operator risks at most. Amounts are in base units; zero turns a limit off.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Risk {
+    /// The least deposit of a new channel.
+    pub deposit_min: String,
+    /// How often a channel may hand in a higher voucher.
+    pub vouchers_per_second_max: u64,
+    /// How many of them may come at once.
+    pub voucher_burst_max: u64,
+    /// What counts as unsettled: what was `spent`, or what was `accepted`.
+    pub unsettled_basis: String,
+    /// The most unsettled value of one payer.
+    pub unsettled_payer_max: String,
+    /// The most unsettled value of all payers.
+    pub unsettled_total_max: String,
+    /// How long spent value may wait for its settlement.
+    pub unsettled_age_s_max: u64,
+    /// Who may not pay.
+    pub deny: Vec<AccessEntry>,
+    /// Who alone may pay; empty lets everybody.
+    pub allow: Vec<AccessEntry>,
+}
+
+impl Default for Risk {
+    fn default() -> Self {
+        Self {
+            deposit_min: "0".into(),
+            vouchers_per_second_max: 0,
+            voucher_burst_max: 20,
+            unsettled_basis: "spent".into(),
+            unsettled_payer_max: "0".into(),
+            unsettled_total_max: "0".into(),
+            unsettled_age_s_max: 0,
+            deny: Vec::new(),
+            allow: Vec::new(),
+        }
+    }
+}
+
+/// An entry of `risk.deny` or `risk.allow`: one of payer, signer and channel.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccessEntry {
+    pub payer: Option<String>,
+    pub signer: Option<String>,
+    pub channel: Option<String>,
+    /// When it ends; absent: never.
+    pub until: Option<String>,
 }
 
 fn default_listen() -> String {

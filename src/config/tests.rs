@@ -1,3 +1,6 @@
+use farebox_core::channel::{Access, Limits, Rate, Subject, UnsettledBasis};
+use farebox_core::units::{B256, ChannelId, UnixSeconds};
+
 use super::*;
 
 const PATH: &str = "/etc/farebox/farebox.toml";
@@ -243,6 +246,83 @@ const WRONG: &[(&str, &str, &str)] = &[
         "[limits]\nshards = 1.5\n[ledger]",
         "limits.shards: found the number 1.5, expected a whole number, 0 to 64",
     ),
+    (
+        "[ledger]",
+        "[risk]\ndeposit_min = \"1.5\"\n[ledger]",
+        "risk.deposit_min: found \"1.5\", expected an amount in base units",
+    ),
+    (
+        "[ledger]",
+        "[risk]\ndeposit_min = 5\n[ledger]",
+        "risk.deposit_min: found the number 5, expected an amount in base units",
+    ),
+    (
+        "[ledger]",
+        "[risk]\nunsettled_payer_max = \"-1\"\n[ledger]",
+        "risk.unsettled_payer_max: found \"-1\", expected an amount in base units",
+    ),
+    (
+        "[ledger]",
+        "[risk]\nunsettled_total_max = \"\"\n[ledger]",
+        "risk.unsettled_total_max: found \"\", expected an amount in base units",
+    ),
+    (
+        "[ledger]",
+        "[risk]\nvouchers_per_second_max = 1000001\n[ledger]",
+        "risk.vouchers_per_second_max: found 1000001, expected a whole number, 0 to 1000000",
+    ),
+    (
+        "[ledger]",
+        "[risk]\nvoucher_burst_max = 0\n[ledger]",
+        "risk.voucher_burst_max: found 0, expected a whole number, 1 to 1000000",
+    ),
+    (
+        "[ledger]",
+        "[risk]\nunsettled_age_s_max = -1\n[ledger]",
+        "risk.unsettled_age_s_max: found the number -1, expected seconds, 0 to 3153600000",
+    ),
+    (
+        "[ledger]",
+        "[risk]\nunsettled_basis = \"reserved\"\n[ledger]",
+        "risk.unsettled_basis: found \"reserved\", expected \"spent\" or \"accepted\"",
+    ),
+    (
+        "[ledger]",
+        "[risk]\nunsettled_max = \"1\"\n[ledger]",
+        "risk.unsettled_max: found an unknown key, expected one of deposit_min, vouchers_per_second_max",
+    ),
+    (
+        "[ledger]",
+        "[[risk.deny]]\npayer = \"0x12\"\n[ledger]",
+        "risk.deny[0].payer: found \"0x12\", expected a nonzero address",
+    ),
+    (
+        "[ledger]",
+        "[[risk.allow]]\nchannel = \"0x12\"\n[ledger]",
+        "risk.allow[0].channel: found \"0x12\", expected a channel id: 0x and 64 hex digits",
+    ),
+    (
+        "[ledger]",
+        "[[risk.deny]]\nuntil = \"2027-01-01T00:00:00Z\"\n[ledger]",
+        "risk.deny[0]: found 0 of payer, signer and channel, expected exactly one",
+    ),
+    (
+        "[ledger]",
+        "[[risk.deny]]\npayer = \"0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266\"\n\
+         signer = \"0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266\"\n[ledger]",
+        "risk.deny[0]: found 2 of payer, signer and channel, expected exactly one",
+    ),
+    (
+        "[ledger]",
+        "[[risk.deny]]\nsigner = \"0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266\"\nuntil = \"tomorrow\"\n[ledger]",
+        "risk.deny[0].until: found \"tomorrow\", expected a time such as",
+    ),
+    (
+        "[ledger]",
+        "[[risk.deny]]\nsigner = \"0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266\"\n\
+         [[risk.deny]]\nsigner = \"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266\"\n[ledger]",
+        "risk.deny[1]: found a signer that is listed before, expected each once",
+    ),
 ];
 
 #[test]
@@ -253,6 +333,45 @@ fn every_refusal_names_the_key_what_was_found_and_what_is_expected() {
         assert!(refusals.iter().any(|refusal| refusal.starts_with(expected)), "{wrong}: {refusals:#?}");
         assert_eq!(refusals.len(), 1, "{wrong}: {refusals:#?}");
     }
+}
+
+#[test]
+fn risk_is_off_by_default_and_read_when_it_is_set() {
+    assert_eq!(parse(GOOD, &[]).unwrap().risk, Limits::default());
+    let text = GOOD.replace(
+        "[ledger]",
+        r#"[risk]
+        deposit_min = "1000000"
+        vouchers_per_second_max = 10
+        voucher_burst_max = 30
+        unsettled_basis = "accepted"
+        unsettled_payer_max = "5000000"
+        unsettled_total_max = "70000000"
+        unsettled_age_s_max = 86400
+        allow = [{ channel = "0x1111111111111111111111111111111111111111111111111111111111111111" }]
+        [[risk.deny]]
+        payer = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266"
+        until = "2027-01-01T00:00:00.5Z"
+        [ledger]"#,
+    );
+    let payer = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266".parse().unwrap();
+    let channel = ChannelId(B256::repeat_byte(0x11));
+    let expected = Limits {
+        deposit_min: Amount::new(1_000_000),
+        rate: Rate::new(10, 30),
+        basis: UnsettledBasis::Accepted,
+        unsettled_payer_max: Some(Amount::new(5_000_000)),
+        unsettled_total_max: Some(Amount::new(70_000_000)),
+        unsettled_age_s_max: Some(86_400),
+        access: Access {
+            deny: [(Subject::Payer(payer), Some(UnixSeconds(1_798_761_601)))].into(),
+            allow: Some([(Subject::Channel(channel), None)].into()),
+        },
+    };
+    assert_eq!(parse(&text, &[]).unwrap().risk, expected);
+    let set = [("FAREBOX__RISK__DENY__0__SIGNER", "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266")];
+    let error = parse(GOOD, &set).map(|config| config.risk.access.deny.len());
+    assert_eq!(error.unwrap(), 1, "the environment adds entries");
 }
 
 #[test]
