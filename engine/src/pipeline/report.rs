@@ -129,3 +129,76 @@ impl Tally {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use farebox_core::channel::{Rejection, SubjectKind};
+    use farebox_core::units::Amount;
+    use metrics::{
+        Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit, with_local_recorder,
+    };
+    use parking_lot::Mutex;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Keeps what is counted, by name and labels.
+    #[derive(Default)]
+    struct Kept(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+    impl Recorder for Kept {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            let labels: Vec<_> = key.labels().map(|label| label.value()).collect();
+            let name = format!("{} {}", key.name(), labels.join(" "));
+            Counter::from_arc(Arc::clone(self.0.lock().entry(name).or_default()))
+        }
+        fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::noop()
+        }
+        fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::noop()
+        }
+    }
+
+    #[test]
+    fn what_a_limit_refused_is_counted_by_its_reason() {
+        let amount = Amount::new(1);
+        let refused = [
+            (Rejection::DepositTooSmall { deposit: amount, minimum: amount }, "deposit_min"),
+            (Rejection::DeltaTooSmall { delta: amount, minimum: amount }, "delta_min"),
+            (Rejection::RateLimited { retry_after_ms: 1 }, "rate"),
+            (Rejection::UnsettledPayer, "unsettled_payer"),
+            (Rejection::UnsettledTotal, "unsettled_total"),
+            (Rejection::UnsettledTooOld { age_s_max: 1 }, "unsettled_age"),
+            (Rejection::Denied { who: SubjectKind::Payer, ends_in_s: None }, "denied"),
+            (Rejection::NotAllowed, "not_allowed"),
+        ];
+        assert_eq!(refused.len(), Limit::ALL.len());
+        let answered = |rejection: Rejection, with_voucher| Answered::Verdict {
+            reply: oneshot::channel().0,
+            answer: Ok(Verdict::Rejected(rejection.into())),
+            with_voucher,
+        };
+        let mut made = Batch::default();
+        for (rejection, _) in refused {
+            made.answers.extend([answered(rejection, true), answered(rejection, false)]);
+        }
+        made.answers.push(answered(Rejection::CloseInFlight, true));
+        let kept = Kept::default();
+        with_local_recorder(&kept, || batch(&made));
+        let counted = kept.0.lock();
+        for (_, reason) in refused {
+            let count = &counted[&format!("farebox_limited_total {reason}")];
+            assert_eq!(count.load(Ordering::SeqCst), 2, "{reason}");
+        }
+        assert_eq!(counted.keys().filter(|name| name.contains("limited")).count(), refused.len());
+        assert_eq!(counted["farebox_vouchers_total rejected"].load(Ordering::SeqCst), 9);
+    }
+}
