@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use farebox_settlement::Retire;
 
 mod backup;
 mod channels;
@@ -116,6 +117,9 @@ enum Command {
         /// Compare the restored books with the chain, and tell them what they missed.
         #[arg(long)]
         reconcile: bool,
+        /// Close every open channel instead of serving it again, for what the books charged.
+        #[arg(long, requires = "reconcile")]
+        close_all: bool,
     },
     /// Run a local Tempo chain with both escrows, for development.
     ///
@@ -173,7 +177,10 @@ impl Cli {
             Command::Channels { config, json } => channels::run(&config, json),
             Command::Backup { config, to, admin } => backup::run(&config, &to, admin),
             Command::Check { config, path, json } => check::run(config.as_deref(), path.as_deref(), json),
-            Command::Restore { config, from, reconcile } => restore::run(&config, from.as_deref(), reconcile),
+            Command::Restore { config, from, reconcile, close_all } => {
+                let retire = if close_all { Retire::All } else { Retire::PaidOutAbove };
+                restore::run(&config, from.as_deref(), reconcile.then_some(retire))
+            }
             Command::Devnet { port, chain_id } => devnet::run(port, chain_id),
         }
     }

@@ -272,13 +272,17 @@ async fn damaged_unfinished_and_foreign_backups_are_refused_and_named() {
     assert_ended(&missing, CANNOT_START, "there is no ledger at ");
     assert_ended(&run(&world, "restore", &["--reconcile"]), CANNOT_START, "there is no ledger at ");
 
-    // And the good one is still good.
+    // And the good one is still good; here nobody is served twice.
     assert_ended(
-        &run(&world, "restore", &["--from", path(&backup), "--reconcile"]),
+        &run(&world, "restore", &["--from", path(&backup), "--reconcile", "--close-all"]),
         0,
-        "agrees with the chain",
+        "is being closed: 0 were paid out, these books charged 2000",
     );
     world.start_server();
+    let books = until("the channel is closed", || async {
+        world.channel(opened.channel).await.filter(|books| books["phase"] == "closed")
+    });
+    assert_eq!(amount(&books.await, "captured"), 2 * REQUEST_PRICE);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,7 @@ mod worker;
 
 pub use client::{Client, ClientConfig, ClientError};
 pub use config::{Config, Escrow};
-pub use reconcile::{Conflict, Correction, ReconcileError, Reconciliation, reconcile};
+pub use reconcile::{Conflict, Correction, ReconcileError, Reconciliation, Retire, reconcile};
 pub use settlement::{Settlement, SettlementHealth, StartError};
 pub use signer::{PayeeSigner, SignerError};
 pub use transaction::{DecodedOpen, DecodedTopUp, TransactionError};

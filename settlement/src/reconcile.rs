@@ -38,6 +38,16 @@ const LOOKS_BEHIND_MAX: u32 = 60;
 /// The most channels that are listed, of those that were corrected and of those that do not fit.
 pub const LISTED_MAX: usize = 10_000;
 
+/// Which channels are closed instead of served again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retire {
+    /// Those of which the chain paid out more than the books charged.
+    #[default]
+    PaidOutAbove,
+    /// All: no voucher that the books forgot buys anything again, and none that they forgot is claimed.
+    All,
+}
+
 /// Why the comparison did not come to its end. It can be begun again.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -116,7 +126,7 @@ pub enum Correction {
         /// What was spent, as far as the books know, and not claimed.
         lost: Amount,
     },
-    /// It is being closed: more was paid out than the books charged.
+    /// It is being closed: more was paid out than the books charged, or all are.
     Retired {
         /// What the escrow paid out.
         settled: Amount,
@@ -161,6 +171,7 @@ pub async fn reconcile(
     engine: &Engine,
     client: &Client,
     config: Config,
+    retire: Retire,
 ) -> Result<Reconciliation, ReconcileError> {
     client.check().await?;
     let config = Arc::new(config);
@@ -173,7 +184,8 @@ pub async fn reconcile(
         after = page.last().map(|channel| channel.id);
         let is_last = page.len() < PAGE_CHANNELS;
         let living = page.into_iter().filter(|channel| !matches!(channel.snapshot.phase, Phase::Closed(_)));
-        compare_all(engine, client, &config, living, &mut done, &mut ended).await?;
+        let one = One { engine: engine.clone(), client: client.clone(), config: Arc::clone(&config), retire };
+        compare_all(&one, living, &mut done, &mut ended).await?;
         if is_last {
             break;
         }
@@ -192,20 +204,17 @@ pub async fn reconcile(
 
 /// Compares the channels of a page, some at the same time.
 async fn compare_all(
-    engine: &Engine,
-    client: &Client,
-    config: &Arc<Config>,
+    one: &One,
     mut waiting: impl Iterator<Item = Channel>,
     done: &mut Reconciliation,
     ended: &mut Vec<ChannelId>,
 ) -> Result<(), ReconcileError> {
     let mut running = JoinSet::new();
     loop {
-        while running.len() < config.watch.channels_in_flight_max
+        while running.len() < one.config.watch.channels_in_flight_max
             && let Some(channel) = waiting.next()
         {
-            let one = One { engine: engine.clone(), client: client.clone(), config: Arc::clone(config) };
-            let not_before = done.block;
+            let (one, not_before) = (one.clone(), done.block);
             running.spawn(async move { (channel.id, one.compare(channel, not_before).await) });
         }
         let Some(joined) = running.join_next().await else { return Ok(()) };
@@ -293,10 +302,12 @@ struct Living {
 }
 
 /// Compares one channel.
+#[derive(Clone)]
 struct One {
     engine: Engine,
     client: Client,
     config: Arc<Config>,
+    retire: Retire,
 }
 
 impl One {
@@ -327,7 +338,7 @@ impl One {
             corrections.push(correction);
         }
         let Snapshot { spent, phase, .. } = snapshot;
-        if phase == Phase::Open && living.settled > spent {
+        if phase == Phase::Open && (self.retire == Retire::All || living.settled > spent) {
             self.tell(id, Step::BeginCloseForced).await?;
             corrections.push(Correction::Retired { settled: living.settled, spent });
         }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use farebox_engine::ledger::recover;
 use farebox_engine::{Engine, EngineError, LedgerError, RocksLedger, SystemClock};
-use farebox_settlement::{Conflict, Correction, ReconcileError, Reconciliation, reconcile};
+use farebox_settlement::{Conflict, Correction, ReconcileError, Reconciliation, Retire, reconcile};
 
 use super::{End, end_with, load_config};
 use crate::config::{Config, Ledger};
@@ -56,7 +56,7 @@ impl RestoreError {
 }
 
 /// Restores, reconciles, or both.
-pub fn run(config: &Path, from: Option<&Path>, reconcile: bool) -> End {
+pub fn run(config: &Path, from: Option<&Path>, reconcile: Option<Retire>) -> End {
     let config = match load_config(config) {
         Ok(config) => config,
         Err(error) => return end_with(End::Refused, &error),
@@ -64,7 +64,7 @@ pub fn run(config: &Path, from: Option<&Path>, reconcile: bool) -> End {
     let done = match &config.ledger {
         Ledger::RocksDb(path) => from
             .map_or(Ok(()), |from| restore(&config, from, path))
-            .and_then(|()| if reconcile { reconcile_store(&config, path) } else { Ok(()) }),
+            .and_then(|()| reconcile.map_or(Ok(()), |retire| reconcile_store(&config, path, retire))),
         Ledger::Memory => Err(RestoreError::Volatile),
     };
     match done {
@@ -125,7 +125,7 @@ fn unfinished(path: &Path) -> PathBuf {
 }
 
 /// Compares the books with the chain. When they agree, servers may start on them.
-fn reconcile_store(config: &Config, path: &Path) -> Result<(), RestoreError> {
+fn reconcile_store(config: &Config, path: &Path, retire: Retire) -> Result<(), RestoreError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(RestoreError::Runtime)?;
     let done = runtime.block_on(async {
@@ -133,7 +133,7 @@ fn reconcile_store(config: &Config, path: &Path) -> Result<(), RestoreError> {
         check_chain(config, &client).await?;
         let ledger = RocksLedger::open_restored(path)?;
         let engine = Engine::start(engine_config(config), ledger, SystemClock)?;
-        let done = reconcile(&engine, &client, settings(config)).await;
+        let done = reconcile(&engine, &client, settings(config), retire).await;
         // What was told is on disk before anybody hears of it.
         engine.shutdown().await?;
         Ok::<_, RestoreError>(done?)
@@ -174,7 +174,7 @@ fn say(correction: &Correction) -> String {
             format!("closed on chain, {captured} captured, {lost} spent and not claimed")
         }
         Correction::Retired { settled, spent } => format!(
-            "is being closed: {settled} were paid out, these books charged {spent}; its client opens another channel"
+            "is being closed: {settled} were paid out, these books charged {spent}; its client opens another one"
         ),
     }
 }
