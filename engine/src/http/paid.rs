@@ -184,6 +184,12 @@ impl Paid {
         matches!(waited, Ok(crate::Waited::Above(_)))
     }
 
+    /// The least time between two vouchers that this request asks for, so that the channel's rate does not refuse them.
+    pub(super) fn voucher_interval(&self) -> std::time::Duration {
+        let rate = self.inner.engine.limits().rate;
+        std::time::Duration::from_millis(rate.map_or(0, |rate| rate.interval_ms()))
+    }
+
     /// Notes that this request is a running stream, so that a close can ask it to end.
     pub(super) fn enter_streams(&self) -> Ticket {
         self.inner.streams.enter(self.terms.channel)

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use farebox_core::challenge::{Challenge, NeedVoucher, Receipt};
-use farebox_core::channel::ChainPosition;
-use farebox_core::units::{Amount, UnixSeconds};
+use farebox_core::channel::{ChainPosition, Limits, Rate};
+use farebox_core::units::{Address, Amount, UnixSeconds};
 use farebox_core::voucher::ProtocolVersion;
-use farebox_engine::Step;
 use farebox_engine::http::{DoorBody, Route};
+use farebox_engine::{Config, Step};
 use futures_util::stream::unfold;
 use http::{Method, Response};
 use http_body::Frame;
@@ -114,6 +114,33 @@ async fn events_are_charged_as_they_are_delivered() {
     let again = world.answer(Method::GET, authorization(&client.voucher(&challenge, 100))).await;
     assert_eq!((again.status, again.receipt().units), (204, Some(3)), "one credential, one stream");
     assert_eq!(world.snapshot(client.channel).await.units, 3);
+}
+
+/// A client that answers at once is never told that it answers too often.
+#[tokio::test]
+async fn a_stream_asks_no_sooner_than_the_rate_allows() {
+    let limits = Limits { rate: Rate::new(20, 1), ..Limits::default() };
+    let mut world = World::with(config(Address::ZERO), Config { limits, ..Config::default() });
+    world.route = Route::per_event(EVENT);
+    let (world, client, challenge) = opened_in(world, ProtocolVersion::V2, 1_000).await;
+    let (began, mut told_ms) = (std::time::Instant::now(), 0);
+    let (service, mut reader) = start(&world, &client, &challenge, 10).await;
+    for _ in 0..3 {
+        service.send(Ok("data: a\n\n")).await.unwrap();
+    }
+    assert_eq!(reader.piece().await.unwrap(), "data: a\n\n", "what is paid waits for nothing");
+    let mut delivered = 1;
+    while delivered < 6 {
+        let need = reader.need().await;
+        let elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap();
+        world.clock.advance_millis(elapsed_ms - told_ms);
+        told_ms = elapsed_ms;
+        assert_eq!(hand_in(&world, &client, &challenge, need.required.get()).await, 204);
+        delivered += reader.piece().await.unwrap().matches("data: a").count();
+        service.send(Ok("data: a\n\n")).await.unwrap();
+    }
+    assert!(began.elapsed() >= Duration::from_millis(4 * 50), "two events at first, then one at a time");
+    drop(service);
 }
 
 #[tokio::test]

@@ -36,6 +36,11 @@ impl Rate {
         Some(Self { per_second: within(per_second)?, burst: within(burst)? })
     }
 
+    /// How long one place takes to come back, rounded up to milliseconds: who keeps this distance is never refused.
+    pub fn interval_ms(self) -> u64 {
+        self.interval_us().div_ceil(MICROS_PER_MILLI)
+    }
+
     /// How long one place takes to come back, rounded up: the average is never exceeded.
     fn interval_us(self) -> u64 {
         MICROS_PER_SECOND.div_ceil(u64::from(self.per_second.get()))
@@ -97,6 +102,7 @@ mod tests {
         for _ in 0..3 {
             bucket = bucket.take(rate, START).unwrap();
         }
+        assert_eq!(rate.interval_ms(), 100);
         assert_eq!(bucket.take(rate, START), Err(100));
         assert_eq!(bucket.take(rate, after_ms(99)), Err(1));
         bucket = bucket.take(rate, after_ms(100)).unwrap();

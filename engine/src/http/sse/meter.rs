@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use futures_util::stream::unfold;
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, StreamBody};
+use tokio::time::Instant;
 
 use super::split::{SseEvent, SseSplitter};
 use crate::http::streams::Ticket;
@@ -38,6 +39,7 @@ where
         ready: VecDeque::new(),
         paid,
         ticket,
+        raised_at: Instant::now(),
         state: State::Running,
     };
     let frames = unfold(metered, |mut metered| async move {
@@ -54,6 +56,8 @@ struct Metered<B> {
     ready: VecDeque<SseEvent>,
     paid: Paid,
     ticket: Ticket,
+    /// When the last voucher came: the one that began the stream, or one that it asked for.
+    raised_at: Instant,
     state: State,
 }
 
@@ -100,6 +104,7 @@ where
                         may_go_on = self.paid.wait_above(accepted) => may_go_on,
                         () = self.ticket.stopped() => false,
                     };
+                    self.raised_at = Instant::now();
                     self.state = if may_go_on { State::Running } else { State::Ending };
                 }
                 State::Running => {
@@ -110,6 +115,7 @@ where
                     }
                     match self.turn().await {
                         Turn::Deliver(count) => return Some(self.take(count)),
+                        Turn::Ask(_) if self.is_too_soon() => self.pause().await,
                         Turn::Ask(event) => {
                             self.state = State::Waiting { accepted: event.accepted };
                             return Some(event.to_event().into());
@@ -138,6 +144,24 @@ where
             if self.source.read_once(&mut self.ready).now_or_never().is_none() {
                 break;
             }
+        }
+    }
+
+    /// Until when the next voucher is better not asked for: the channel's rate would refuse it.
+    fn ask_at(&self) -> Instant {
+        self.raised_at + self.paid.voucher_interval()
+    }
+
+    fn is_too_soon(&self) -> bool {
+        Instant::now() < self.ask_at()
+    }
+
+    /// Waits until a voucher may be asked for. What the service gives meanwhile is in what is asked for then.
+    async fn pause(&mut self) {
+        let ask_at = self.ask_at();
+        tokio::select! {
+            () = self.ticket.stopped() => {}
+            () = tokio::time::sleep_until(ask_at) => {}
         }
     }
 
