@@ -18,6 +18,7 @@
 //! 5. **Damage is told, not repaired.** What cannot be read is [`LedgerError::Corrupt`], never skipped. The
 //!    one exception is a torn last frame: see [`recover()`].
 
+pub mod check;
 #[cfg(test)]
 mod conformance;
 mod error;
@@ -32,11 +33,12 @@ use farebox_core::channel::{Identity, State};
 use farebox_core::journal::Head;
 use farebox_core::units::ChannelId;
 
+pub use check::{Finding, Place, Summary, check};
 pub use error::LedgerError;
 pub use memory::{MemoryLedger, MemoryStore};
 pub use recover::{Books, recover};
 #[cfg(feature = "rocksdb")]
-pub use rocksdb::{RocksLedger, RocksView};
+pub use rocksdb::{RocksLedger, RocksView, STORE_VERSION, Snapshots, discard_snapshot};
 
 /// The most frames that one call of [`LedgerRead::frames_after`] is asked for.
 pub const FRAMES_PAGE_MAX: usize = 256;

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use farebox_core::journal::{FrameBuilder, Head, Link};
 use rocksdb::{DB, Options};
 use tempfile::TempDir;
 
@@ -10,7 +11,7 @@ use super::failure::failed;
 use super::meta::VERSION;
 use super::{RocksLedger, RocksView};
 use crate::ledger::conformance::{Disk, conformance, identity};
-use crate::ledger::{LedgerError, LedgerRead, recover};
+use crate::ledger::{Ledger, LedgerError, LedgerRead, recover};
 
 struct Folder(TempDir);
 
@@ -173,6 +174,33 @@ fn opens_the_folder_of_another_process() {
     let refused = RocksLedger::open(path).unwrap_err();
     assert!(matches!(refused, LedgerError::Locked { .. }), "{refused}");
     println!("{refused}");
+}
+
+/// RocksDB's lock is a file, and a file can be removed: the second process gets in then. The first one must
+/// not acknowledge anything any more.
+#[test]
+fn a_writer_whose_lock_was_removed_notices_the_one_after_it() {
+    let disk = Folder::new();
+    let ledger = disk.open().unwrap();
+    write_vouchers(&ledger, 3);
+    std::fs::remove_file(disk.0.path().join("LOCK")).unwrap();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ledger::rocksdb::tests::takes_the_folder_of_another_process", "--nocapture"])
+        .env(OTHER_PROCESS, disk.0.path())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let bytes = FrameBuilder::new().finish(1, 4, Link(0), None).to_vec();
+    for refused in [ledger.append(&bytes, 4), ledger.set_mark(&Head::GENESIS), ledger.cut_tail(0)] {
+        assert!(matches!(refused, Err(LedgerError::Fenced { ours: 1, current: 2 })), "{refused:?}");
+    }
+}
+
+/// The other process of the test above; by itself it has nothing to do.
+#[test]
+fn takes_the_folder_of_another_process() {
+    let Some(path) = std::env::var_os(OTHER_PROCESS) else { return };
+    assert_eq!(RocksLedger::open(path).unwrap().epoch(), 2);
 }
 
 #[test]
