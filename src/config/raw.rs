@@ -229,7 +229,7 @@ impl Default for Risk {
     fn default() -> Self {
         Self {
             deposit_min: "0".into(),
-            vouchers_per_second_max: 0,
+            vouchers_per_second_max: 10,
             voucher_burst_max: 20,
             unsettled_basis: "spent".into(),
             unsettled_payer_max: "0".into(),

@@ -336,8 +336,11 @@ fn every_refusal_names_the_key_what_was_found_and_what_is_expected() {
 }
 
 #[test]
-fn risk_is_off_by_default_and_read_when_it_is_set() {
-    assert_eq!(parse(GOOD, &[]).unwrap().risk, Limits::default());
+fn the_rate_alone_is_limited_by_default_and_all_is_read_when_it_is_set() {
+    let default = Limits { rate: Rate::new(10, 20), ..Limits::default() };
+    assert_eq!(parse(GOOD, &[]).unwrap().risk, default);
+    let off = parse(GOOD, &[("FAREBOX__RISK__VOUCHERS_PER_SECOND_MAX", "0")]).unwrap().risk;
+    assert_eq!(off, Limits::default());
     let text = GOOD.replace(
         "[ledger]",
         r#"[risk]
