@@ -295,7 +295,7 @@ fn check_page(page: &[StoredChannel], verifier: &Verifier, summary: &mut Summary
         for kept in state.kept.iter() {
             let voucher = Voucher { channel_id: *channel, cumulative_amount: kept.amount };
             match domain.parse(voucher, kept.signature.as_bytes()) {
-                Ok(signed) => vouchers.push((domain.clone(), signed, state.signer)),
+                Ok(signed) => vouchers.push((domain, signed, state.signer)),
                 Err(error) => {
                     summary.note(place, format!("its voucher of {} is malformed: {error}", kept.amount))
                 }

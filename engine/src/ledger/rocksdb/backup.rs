@@ -134,6 +134,7 @@ mod tests {
     use super::*;
     use crate::ledger::conformance::write_channel;
     use crate::ledger::{LedgerRead, recover};
+    use std::sync::atomic::{AtomicBool, Ordering};
     use tempfile::TempDir;
 
     #[test]
@@ -156,6 +157,41 @@ mod tests {
         // A start tidies up.
         drop(RocksLedger::open(folder.path()).unwrap());
         assert!(!second.exists());
+    }
+
+    /// A snapshot holds every frame that was acknowledged before it was asked for, none that was begun after
+    /// it was given, and no gap.
+    #[test]
+    fn snapshots_under_load_lose_nothing_that_was_acknowledged() {
+        let folder = TempDir::new().unwrap();
+        let ledger = Arc::new(RocksLedger::open(folder.path()).unwrap());
+        let snapshots = ledger.snapshots();
+        let ended = Arc::new(AtomicBool::new(false));
+        let writer = {
+            let (ledger, ended) = (Arc::clone(&ledger), Arc::clone(&ended));
+            std::thread::spawn(move || {
+                for number in 1.. {
+                    if ended.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    write_channel(&*ledger, number, 40);
+                }
+            })
+        };
+        let frames = || ledger.standing().unwrap().last_frame;
+        let mut grew = 0;
+        for _ in 0..20 {
+            let before = frames();
+            let copy = snapshots.take().unwrap();
+            let after = frames();
+            let view = RocksLedger::open_read_only(&copy).unwrap();
+            let books = recover(&view).unwrap();
+            assert!((before..=after).contains(&books.head.sequence), "{before} {:?} {after}", books.head);
+            grew += u32::from(after > before);
+        }
+        ended.store(true, Ordering::SeqCst);
+        writer.join().unwrap();
+        assert!(grew > 0, "frames were written while snapshots were taken");
     }
 
     #[test]
