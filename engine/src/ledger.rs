@@ -88,8 +88,35 @@ pub trait LedgerRead: Send + Sync + 'static {
     /// Images by rising channel id, from the one behind `after`, at most `max`. Fewer means the end.
     fn channels(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<StoredChannel>, LedgerError>;
 
+    /// Channels whose image has running requests, by rising id, from the one behind `after`, at most `max`.
+    /// Fewer means the end. It may name others too, whose requests ended behind the mark. A durable ledger has an
+    /// index, stored with the images, so that a start need not read them all.
+    fn running(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<ChannelId>, LedgerError> {
+        running_among_all(self, after, max)
+    }
+
     /// Frames by rising number, from the one behind `sequence`, at most `max`. Fewer means the end.
     fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError>;
+}
+
+/// What [`LedgerRead::running`] says, from the images themselves.
+fn running_among_all(
+    ledger: &(impl LedgerRead + ?Sized),
+    mut after: Option<ChannelId>,
+    max: usize,
+) -> Result<Vec<ChannelId>, LedgerError> {
+    let mut running = Vec::new();
+    loop {
+        let page = ledger.channels(after, CHANNELS_PAGE_MAX)?;
+        after = page.last().map(|stored| stored.channel);
+        let is_last = page.len() < CHANNELS_PAGE_MAX;
+        let found = page.iter().filter(|stored| !stored.state.reservations.is_empty());
+        running.extend(found.map(|stored| stored.channel));
+        if is_last || running.len() >= max {
+            running.truncate(max);
+            return Ok(running);
+        }
+    }
 }
 
 /// Writing a ledger. One thread appends, another may checkpoint at the same time.

@@ -9,12 +9,12 @@ use farebox_core::channel::Event;
 use farebox_core::journal::{Cursor, FrameBuilder, Head, Link};
 use farebox_core::units::{Amount, B256, BlockNumber};
 
-use self::author::{Author, accepted, image, opened, state};
+use self::author::{Author, accepted, image, opened, released, reserved, state};
 use super::{Ledger, LedgerError, LedgerRead, recover};
 
 pub(super) use self::author::identity;
 #[cfg(feature = "rocksdb")]
-pub(super) use self::author::write_channel;
+pub(super) use self::author::{write_channel, write_running};
 
 /// Something that keeps a ledger between two writers.
 pub(super) trait Disk {
@@ -59,6 +59,7 @@ macro_rules! conformance {
             forgotten_frames_are_gone_and_the_books_are_not,
             a_tombstone_survives,
             pages_walk_through_all_channels,
+            channels_with_running_requests_are_named,
             a_view_reads_beside_a_writer,
             reading_is_whole_while_images_are_stored,
         );
@@ -405,6 +406,41 @@ pub(super) fn pages_walk_through_all_channels<D: Disk>() {
     let second = ledger.channels(Some(first[4].channel), 100).unwrap();
     let walked: Vec<_> = first.iter().chain(&second).map(|stored| stored.channel).collect();
     assert_eq!(walked, stored);
+}
+
+pub(super) fn channels_with_running_requests_are_named<D: Disk>() {
+    let disk = D::new();
+    let ledger = disk.open().unwrap();
+    let ids = |numbers: &[u16]| {
+        let mut ids: Vec<_> = numbers.iter().map(|number| identity(*number).channel_id()).collect();
+        ids.sort();
+        ids
+    };
+    let mut author = Author::on(&ledger);
+    let (running, over) = ([accepted(100), reserved(1, 40)], [accepted(100), reserved(1, 40), released(1)]);
+    for number in 1..=4 {
+        author.write(None, &[(identity(number).channel_id(), 1, opened(number))]);
+    }
+    assert_eq!(ledger.running(None, 10).unwrap(), []);
+    ledger
+        .store_images(&[image(1, &running), image(2, &[]), image(3, &running), image(4, &running)])
+        .unwrap();
+    ledger.store_images(&[image(1, &running), image(3, &over)]).unwrap();
+    ledger.set_mark(&author.head).unwrap();
+    let expected = ids(&[1, 4]);
+    assert_eq!(ledger.running(None, 10).unwrap(), expected);
+    assert_eq!(ledger.running(None, 1).unwrap(), expected[..1]);
+    assert_eq!(ledger.running(Some(expected[0]), 1).unwrap(), expected[1..]);
+    assert_eq!(disk_after(&disk, ledger).running(None, 10).unwrap(), expected);
+    let ledger = disk.open().unwrap();
+    ledger.store_images(&[image(1, &over), image(3, &running)]).unwrap();
+    assert_eq!(ledger.running(None, 10).unwrap(), ids(&[3, 4]));
+}
+
+/// What a tool sees once the writer is gone.
+fn disk_after<D: Disk>(disk: &D, ledger: D::Writer) -> D::View {
+    drop(ledger);
+    disk.view()
 }
 
 pub(super) fn a_view_reads_beside_a_writer<D: Disk>() {

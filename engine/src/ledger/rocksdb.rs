@@ -1,13 +1,13 @@
 //! The durable ledger: one RocksDB, used as a log with an index.
 //!
-//! # Format (store version 1)
+//! # Format (store version 2)
 //!
 //! | column family | key | value |
 //! |---|---|---|
 //! | `journal` | frame number, 8 bytes big endian | the frame, see `farebox_core::journal` |
 //! | `balances` | channel id, 32 bytes | `encode_state` of its books, as of a checkpoint |
 //! | `channels` | channel id, 32 bytes | `encode_identity` of its terms |
-//! | `meta` | `store_version`, `epoch`, `mark` | see `meta.rs` |
+//! | `meta` | `store_version`, `epoch`, `mark`, channels with running requests | see `meta.rs` |
 //!
 //! Beside RocksDB's files lies `farebox.pid`, the process that writes and its epoch: see `lease.rs`. RocksDB's
 //! own `LOCK` keeps a second writer out. A copy that was not compared with the chain yet has `farebox.restored`:
@@ -40,6 +40,7 @@ mod failure;
 mod lease;
 pub(super) mod meta;
 mod open;
+mod running;
 mod witness;
 
 use std::path::{Path, PathBuf};
@@ -55,6 +56,7 @@ use self::columns::{BALANCES, CHANNELS, Columns, JOURNAL, META};
 use self::failure::failed;
 use self::lease::Lease;
 pub use self::meta::STORE_VERSION;
+use self::running::Running;
 use super::{Ledger, LedgerError, LedgerRead, Standing, StoredChannel, StoredFrame};
 
 /// Images in one write. Larger ones would keep frames waiting behind them.
@@ -68,6 +70,7 @@ pub struct RocksLedger {
     lease: Lease,
     epoch: u64,
     last_frame: AtomicU64,
+    running: Running,
 }
 
 /// A ledger as it was when this view was opened, beside a running writer or without one.
@@ -97,8 +100,9 @@ impl RocksLedger {
         // What a process that died has left of one.
         discard_snapshot(path)?;
         let last_frame = AtomicU64::new(columns.last_frame()?.max(columns.mark()?.sequence));
+        let running = Running::read(&columns)?;
         let (columns, path) = (Arc::new(columns), std::path::absolute(path).unwrap_or_else(|_| path.into()));
-        Ok(Self { columns, path, lease, epoch, last_frame })
+        Ok(Self { columns, path, lease, epoch, last_frame, running })
     }
 
     /// Opens the ledger in the folder `path` for reading only. A running writer is not disturbed, and what
@@ -154,6 +158,8 @@ impl Ledger for RocksLedger {
 
     fn store_images(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
         let (balances, identities) = (self.columns.column(BALANCES)?, self.columns.column(CHANNELS)?);
+        let meta = self.columns.column(META)?;
+        let mut index = self.running.lock();
         let mut bytes = Vec::new();
         for part in channels.chunks(IMAGES_WRITE_MAX) {
             let mut batch = WriteBatch::default();
@@ -164,14 +170,17 @@ impl Ledger for RocksLedger {
                 bytes.clear();
                 encode_identity(&mut bytes, &stored.identity);
                 batch.put_cf(identities, stored.channel.0, &bytes);
+                index.note(&mut batch, meta, stored);
             }
-            self.write("store images", batch, false)?;
+            index.written(self.write("store images", batch, false))?;
         }
         Ok(())
     }
 
     fn set_mark(&self, mark: &Head) -> Result<(), LedgerError> {
-        self.flush(&[CHANNELS, BALANCES])?;
+        // What is in `meta` goes along, the mark before too: RocksDB keeps its log for what is not in table files,
+        // and reads all of it at the next start.
+        self.flush(&[CHANNELS, BALANCES, META])?;
         let mut batch = WriteBatch::default();
         batch.put_cf(self.columns.column(META)?, meta::MARK, meta::encode_mark(mark));
         self.write("move the checkpoint's mark", batch, true)
@@ -209,6 +218,10 @@ macro_rules! read_from_columns {
                 max: usize,
             ) -> Result<Vec<StoredChannel>, LedgerError> {
                 self.columns.channels(after, max)
+            }
+
+            fn running(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<ChannelId>, LedgerError> {
+                running::after(&self.columns, self, after, max)
             }
 
             fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {

@@ -6,7 +6,7 @@ use farebox_core::journal::{FrameBuilder, Head, Link, encode_event};
 use super::risk::Unsettled;
 use super::{Config, EngineError};
 use crate::clock::Clock;
-use crate::ledger::{Books, CHANNELS_PAGE_MAX, Ledger, StoredChannel, recover};
+use crate::ledger::{Books, CHANNELS_PAGE_MAX, Ledger, LedgerError, StoredChannel, recover};
 
 /// What the threads begin with.
 pub(super) struct Recovered {
@@ -27,7 +27,7 @@ pub(super) fn recover_and_release(
     clock: &dyn Clock,
     config: &Config,
 ) -> Result<Recovered, EngineError> {
-    let books = recover(ledger)?;
+    let mut books = recover(ledger)?;
     if let Some(torn) = &books.torn_tail {
         let (frame, error) = (torn.sequence, torn.error);
         tracing::warn!(frame, %error, "the last frame was torn and never acknowledged; it is removed");
@@ -35,32 +35,55 @@ pub(super) fn recover_and_release(
     }
     let covers = books.mark.sequence;
     let unsettled = Unsettled::new(&config.limits);
-    let note = |stored: &StoredChannel| {
-        if let Some(unsettled) = &unsettled {
-            unsettled.add(stored.identity.payer(), config.limits.exposure(&stored.state));
+    let mut orphaned = orphaned(ledger, &books)?;
+    let Books { changed, head, .. } = &mut books;
+    for part in orphaned.chunks_mut(ORPHANS_FRAME_MAX) {
+        *head = release(ledger, clock, config, part, *head)?;
+        changed.extend(part.iter().map(|stored| (stored.channel, stored.clone())));
+    }
+    if let Some(unsettled) = &unsettled {
+        sum_up(ledger, &books, config, unsettled)?;
+    }
+    let Books { changed, head, .. } = books;
+    Ok(Recovered { channels: changed.into_values().collect(), head, covers, unsettled })
+}
+
+/// The channels with running requests: those that the journal changed, and those that the ledger's index names. No
+/// other image is read.
+fn orphaned(ledger: &dyn Ledger, books: &Books) -> Result<Vec<StoredChannel>, LedgerError> {
+    let is_running = |stored: &StoredChannel| !stored.state.reservations.is_empty();
+    let mut orphaned: Vec<_> = books.changed.values().filter(|stored| is_running(stored)).cloned().collect();
+    let mut after = None;
+    loop {
+        let page = ledger.running(after, CHANNELS_PAGE_MAX)?;
+        for channel in page.iter().filter(|channel| !books.changed.contains_key(channel)) {
+            orphaned.extend(ledger.load(*channel)?.filter(is_running));
         }
-    };
-    let mut orphaned = Vec::new();
+        after = page.last().copied();
+        if page.len() < CHANNELS_PAGE_MAX {
+            return Ok(orphaned);
+        }
+    }
+}
+
+/// What all payers owe. A sum needs every channel: with a limit on sums, a start reads them all.
+fn sum_up(
+    ledger: &dyn Ledger,
+    books: &Books,
+    config: &Config,
+    unsettled: &Unsettled,
+) -> Result<(), LedgerError> {
     let mut after = None;
     loop {
         let page = books.page(ledger, after, CHANNELS_PAGE_MAX)?;
+        for stored in &page {
+            unsettled.add(stored.identity.payer(), config.limits.exposure(&stored.state));
+        }
         after = page.last().map(|stored| stored.channel);
-        let is_last = page.len() < CHANNELS_PAGE_MAX;
-        let (running, idle): (Vec<_>, Vec<_>) =
-            page.into_iter().partition(|stored| !stored.state.reservations.is_empty());
-        idle.iter().for_each(note);
-        orphaned.extend(running);
-        if is_last {
-            break;
+        if page.len() < CHANNELS_PAGE_MAX {
+            return Ok(());
         }
     }
-    let Books { mut changed, mut head, .. } = books;
-    for part in orphaned.chunks_mut(ORPHANS_FRAME_MAX) {
-        head = release(ledger, clock, config, part, head)?;
-        part.iter().for_each(note);
-        changed.extend(part.iter().map(|stored| (stored.channel, stored.clone())));
-    }
-    Ok(Recovered { channels: changed.into_values().collect(), head, covers, unsettled })
 }
 
 /// The most channels whose requests are ended with one frame: 64 records each, of at most 100 bytes.

@@ -127,6 +127,10 @@ impl<L: Ledger> LedgerRead for FaultyLedger<L> {
         self.inner.channels(after, max)
     }
 
+    fn running(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<ChannelId>, LedgerError> {
+        self.inner.running(after, max)
+    }
+
     fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {
         self.inner.frames_after(sequence, max)
     }

@@ -165,6 +165,10 @@ impl LedgerRead for Counted {
         self.ledger.channels(after, max)
     }
 
+    fn running(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<ChannelId>, LedgerError> {
+        self.ledger.running(after, max)
+    }
+
     fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {
         self.ledger.frames_after(sequence, max)
     }

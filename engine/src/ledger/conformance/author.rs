@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use farebox_core::channel::{ChainPosition, Event, Identity, State, Terms};
+use farebox_core::channel::{ChainPosition, Event, Identity, RequestKey, State, Terms};
 use farebox_core::journal::{Cursor, FrameBuilder, Head, Link, encode_event};
 use farebox_core::units::{Address, Amount, B256, ChainId, ChannelId, UnixSeconds};
 use farebox_core::voucher::{Signature, v1, v2};
@@ -48,6 +48,14 @@ pub(super) fn opened(number: u16) -> Event {
 pub(super) fn accepted(amount: u128) -> Event {
     let signature = Signature::restore(&[7; 65]).unwrap();
     Event::Accepted { amount: Amount::new(amount), signature, at: UnixSeconds(11) }
+}
+
+pub(super) fn reserved(key: u8, amount: u128) -> Event {
+    Event::Reserved { key: RequestKey([key; 16]), amount: Amount::new(amount), at: UnixSeconds(12) }
+}
+
+pub(super) fn released(key: u8) -> Event {
+    Event::Released { key: RequestKey([key; 16]), at: UnixSeconds(13) }
 }
 
 /// Writes frames as the committer would.
@@ -96,6 +104,14 @@ impl<'a, L: Ledger> Author<'a, L> {
 #[cfg(feature = "rocksdb")]
 pub(in crate::ledger) fn write_channel(ledger: &impl Ledger, number: u16, vouchers: u64) {
     Author::on(ledger).channel(number, vouchers);
+}
+
+/// Stores an image of channel `number` with a running request.
+#[cfg(feature = "rocksdb")]
+pub(in crate::ledger) fn write_running(ledger: &impl Ledger, number: u16) -> ChannelId {
+    let running = image(number, &[accepted(100), reserved(1, 40)]);
+    ledger.store_images(std::slice::from_ref(&running)).unwrap();
+    running.channel
 }
 
 pub(super) fn state(number: u16, events: &[Event]) -> State {

@@ -125,7 +125,7 @@ fn frame_number(key: &[u8]) -> Result<u64, LedgerError> {
     decode_u64("the key of a frame", key).map(u64::swap_bytes)
 }
 
-fn channel_id(key: &[u8]) -> Result<ChannelId, LedgerError> {
+pub(super) fn channel_id(key: &[u8]) -> Result<ChannelId, LedgerError> {
     let what = || format!("the key of a channel has {} bytes, expected 32", key.len());
     let id = B256::try_from(key).map_err(|_| LedgerError::Corrupt { what: what().into() })?;
     Ok(ChannelId(id))

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `store_version` | 4 bytes |
 //! | `epoch` | 8 bytes: how often the ledger was opened for writing |
+//! | `running`, a channel id (32) | empty: the channel's image has running requests, or had them |
 //! | `mark` | epoch (8), frame number (8) and link (8) of the last frame that the images cover; 1 when a cursor follows, else 0 (1); next block (8), parent hash (32) |
 
 use farebox_core::journal::{Cursor, Head, Link};
@@ -11,12 +12,18 @@ use farebox_core::units::{B256, BlockNumber};
 
 use crate::ledger::LedgerError;
 
-/// The layout that this program reads and writes.
-pub const STORE_VERSION: u32 = 1;
+/// The layout that this program writes. It reads the one before as well, and rewrites it when it opens it for
+/// writing.
+pub const STORE_VERSION: u32 = 2;
+
+/// The first layout: it does not name channels with running requests.
+pub(super) const VERSION_WITHOUT_RUNNING: u32 = 1;
 
 pub(in crate::ledger) const VERSION: &[u8] = b"store_version";
 pub(super) const EPOCH: &[u8] = b"epoch";
 pub(super) const MARK: &[u8] = b"mark";
+/// What the key of every channel with running requests begins with.
+pub(super) const RUNNING: &[u8; 7] = b"running";
 
 /// The length of a mark.
 const MARK_BYTES: usize = 8 + 8 + 8 + 1 + 8 + 32;

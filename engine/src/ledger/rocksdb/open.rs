@@ -10,7 +10,8 @@ use rocksdb::{
 use super::columns::{ALL, BALANCES, CHANNELS, Columns, JOURNAL, META};
 use super::failure::{failed, is_locked};
 use super::lease::{self, Lease};
-use super::meta::{EPOCH, STORE_VERSION, VERSION, decode_u32, decode_u64};
+use super::meta::{EPOCH, STORE_VERSION, VERSION, VERSION_WITHOUT_RUNNING, decode_u32, decode_u64};
+use super::running;
 use super::witness::newest_frame;
 use crate::ledger::LedgerError;
 
@@ -107,7 +108,7 @@ fn column_options(name: &str) -> Options {
     options
 }
 
-/// Refuses a store that another version made; a new one is given this version.
+/// Refuses a store that another version made; a new one is given this version, and so is one of the version before.
 fn check_version(columns: &Columns, may_write: bool) -> Result<(), LedgerError> {
     let found = match columns.meta(VERSION)? {
         Some(bytes) => Some(decode_u32("store_version", &bytes)?),
@@ -118,6 +119,12 @@ fn check_version(columns: &Columns, may_write: bool) -> Result<(), LedgerError> 
     };
     match found {
         Some(STORE_VERSION) => Ok(()),
+        Some(VERSION_WITHOUT_RUNNING) if !may_write => Ok(()),
+        Some(VERSION_WITHOUT_RUNNING) => {
+            running::index_all(columns)?;
+            // Last: stopped before it, the next opening begins anew.
+            put_meta(columns, VERSION, &STORE_VERSION.to_le_bytes())
+        }
         _ => Err(LedgerError::UnknownVersion { found, expected: STORE_VERSION }),
     }
 }

@@ -8,9 +8,9 @@ use tempfile::TempDir;
 
 use super::columns::{ALL, BALANCES, JOURNAL, META};
 use super::failure::failed;
-use super::meta::VERSION;
-use super::{RocksLedger, RocksView};
-use crate::ledger::conformance::{Disk, conformance, identity};
+use super::meta::{RUNNING, VERSION};
+use super::{RocksLedger, RocksView, STORE_VERSION};
+use crate::ledger::conformance::{Disk, conformance, identity, write_running};
 use crate::ledger::{Ledger, LedgerError, LedgerRead, recover};
 
 struct Folder(TempDir);
@@ -55,11 +55,11 @@ fn an_unknown_version_is_refused_for_writing_and_reading() {
     let disk = Folder::new();
     drop(disk.open().unwrap());
     let raw = disk.raw();
-    raw.put_cf(raw.cf_handle(META).unwrap(), VERSION, 2_u32.to_le_bytes()).unwrap();
+    raw.put_cf(raw.cf_handle(META).unwrap(), VERSION, 3_u32.to_le_bytes()).unwrap();
     drop(raw);
     for result in [disk.open().map(drop), RocksLedger::open_read_only(disk.0.path()).map(drop)] {
         match result {
-            Err(LedgerError::UnknownVersion { found: Some(2), expected: 1 }) => {}
+            Err(LedgerError::UnknownVersion { found: Some(3), expected: 2 }) => {}
             other => panic!("expected an unknown version, found {other:?}"),
         }
     }
@@ -73,6 +73,28 @@ fn a_filled_store_without_a_version_is_refused() {
     raw.delete_cf(raw.cf_handle(META).unwrap(), VERSION).unwrap();
     drop(raw);
     assert!(matches!(disk.open(), Err(LedgerError::UnknownVersion { found: None, .. })));
+}
+
+/// What the first version left has no index. It is made once, and reading alone does without.
+#[test]
+fn a_store_of_the_first_version_is_indexed_when_it_is_opened_for_writing() {
+    let disk = Folder::new();
+    let ledger = disk.open().unwrap();
+    write_vouchers(&ledger, 3);
+    let running = write_running(&ledger, 2);
+    drop(ledger);
+    let raw = disk.raw();
+    let meta = raw.cf_handle(META).unwrap();
+    raw.put_cf(meta, VERSION, 1_u32.to_le_bytes()).unwrap();
+    raw.delete_range_cf(meta, RUNNING.as_slice(), b"runninh".as_slice()).unwrap();
+    drop(raw);
+    assert_eq!(disk.view().running(None, 9).unwrap(), [running]);
+    for _ in 0..2 {
+        let ledger = disk.open().unwrap();
+        assert_eq!(ledger.running(None, 9).unwrap(), [running]);
+        assert_eq!(ledger.columns.meta(VERSION).unwrap().unwrap(), STORE_VERSION.to_le_bytes());
+    }
+    assert_eq!(disk.view().running(None, 9).unwrap(), [running]);
 }
 
 #[test]
