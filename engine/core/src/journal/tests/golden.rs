@@ -335,7 +335,7 @@ fn every_step_is_read_back_event_by_event() {
         (&[accepted.clone(), charged.clone()], 1),
         (&[accepted.clone(), later], 2),
         (&[charged.clone(), accepted.clone()], 2),
-        (&[accepted.clone()], 1),
+        (core::slice::from_ref(&accepted), 1),
         (&[accepted, charged.clone(), charged], 3),
         (&[], 0),
     ];
