@@ -336,7 +336,7 @@ fn every_step_is_read_back_event_by_event() {
         (&[accepted.clone(), later], 2),
         (&[charged.clone(), accepted.clone()], 2),
         (core::slice::from_ref(&accepted), 1),
-        (&[accepted, charged.clone(), charged], 3),
+        (&[accepted.clone(), charged.clone(), charged], 3),
         (&[], 0),
     ];
     let (mut builder, mut expected, mut sequence, mut count) = (FrameBuilder::new(), Vec::new(), 0, 0);
