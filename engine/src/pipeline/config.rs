@@ -44,6 +44,9 @@ pub struct Config {
     /// Channels that all shards together hold in memory. It is exceeded when more than that are changed
     /// and not checkpointed yet, or have running requests.
     pub resident_channels_max: usize,
+    /// Memory for these channels, in bytes, with the same exceptions. About 250 bytes a channel, and 2 KB for each of the
+    /// 16,384 that a shard keeps at hand.
+    pub resident_bytes_max: usize,
     /// Memory for tables of signers' keys, in bytes, shared by all shards. It changes how fast a voucher is
     /// verified: 41 KB a signer, 136 KB for one that comes often.
     pub signer_tables_bytes_max: usize,
@@ -67,7 +70,8 @@ impl Default for Config {
             frame_bytes_max: 4 << 20,
             checkpoint_frames: 4_096,
             journal_keep_frames: None,
-            resident_channels_max: 1_000_000,
+            resident_channels_max: 4_000_000,
+            resident_bytes_max: 1 << 30,
             signer_tables_bytes_max: SIGNER_TABLES_BYTES_MAX,
             changes_max: 4_096,
             busy_retry_after_ms: 100,
@@ -101,6 +105,7 @@ impl Config {
             ("frame_bytes_max", self.frame_bytes_max as u64, 1, FRAME_BYTES_MAX),
             ("checkpoint_frames", self.checkpoint_frames, 1, u64::MAX),
             ("resident_channels_max", self.resident_channels_max as u64, 1, u64::MAX),
+            ("resident_bytes_max", self.resident_bytes_max as u64, 1, u64::MAX),
             ("changes_max", self.changes_max as u64, 1, 1 << 24),
         ];
         for (name, found, minimum, maximum) in bounds {

@@ -3,22 +3,34 @@
 //! Memory is the truth: a channel that changed since its last durable image stays here until the next
 //! one is durable (*dirty implies resident*), and so does one with running requests. The others may go
 //! when there are too many, and come back from the ledger when they are asked for.
+//!
+//! Some thousands are open: ready for the rules. The others are packed into a fifth of that (see [`packed`]), and
+//! opened when somebody asks for them; to open one costs less than to verify its voucher.
 
 mod id_hash;
+mod packed;
+mod slots;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use farebox_core::channel::{Bucket, Identity, Snapshot, State, UnixMicros};
 use farebox_core::units::{Address, ChainId, ChannelId};
 use farebox_core::voucher::{AnyDomain, ProtocolVersion};
 
-use self::id_hash::IdHash;
+use self::packed::{Packer, Sample};
+use self::slots::{Home, Packed, Slots};
 use super::Channel;
 use crate::ledger::{LedgerError, LedgerRead, StoredChannel};
 
-/// The most domains that are hashed once and shared; a server has one or two escrows.
-const DOMAINS_MAX: usize = 16;
+/// Open channels of a shard. All of them together have some tens of megabytes.
+const OPEN_CHANNELS_MAX: usize = 1 << 14;
+
+/// What an open channel is counted as: with a voucher and some outcomes it has less.
+const OPEN_BYTES: usize = 2_048;
+
+/// The most escrows that are known by number; a server has one or two. Channels of others stay open.
+const ESCROWS_MAX: usize = 16;
 
 /// A sweep happens when there are this part more channels than there should be.
 const SWEEP_FRACTION: usize = 8;
@@ -26,13 +38,23 @@ const SWEEP_FRACTION: usize = 8;
 /// Where an escrow's vouchers are valid.
 type DomainKey = (ProtocolVersion, ChainId, Address);
 
-/// A channel in memory.
+/// What the channels of an escrow have in common.
+#[derive(Debug)]
+struct Escrow {
+    key: DomainKey,
+    domain: Arc<AnyDomain>,
+    sample: Sample,
+}
+
+/// A channel in memory, ready for the rules.
 #[derive(Debug)]
 pub(super) struct Resident {
     /// Its terms.
     pub(super) identity: Arc<Identity>,
     /// What its vouchers are hashed with.
     domain: Arc<AnyDomain>,
+    /// Its escrow's number; `None` when there are too many escrows.
+    escrow: Option<u8>,
     /// Its books, ahead of the disk by at most what is queued for the committer.
     pub(super) state: State,
     /// What is left of its rate.
@@ -49,28 +71,37 @@ pub(super) struct Resident {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
+/// How much memory a shard's channels may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Channels.
+    pub(super) channels_max: usize,
+    /// Bytes.
+    pub(super) bytes_max: usize,
+}
+
 /// All channels that a shard holds.
 #[derive(Debug)]
 pub(super) struct Residents {
-    places: HashMap<ChannelId, Place, IdHash>,
-    /// By place. A box each, so that growing moves no books.
-    channels: Vec<Option<Box<Resident>>>,
-    /// Places that a sweep made empty.
-    free: Vec<Place>,
-    /// The ids in order, for pages.
-    ids: BTreeSet<ChannelId>,
+    slots: Slots,
+    /// The open ones, those that were asked for last behind; each once.
+    open: VecDeque<Place>,
+    /// Those whose first image may not be in the ledger yet, for pages.
+    unstored: BTreeSet<ChannelId>,
+    /// Those of them whose image was given, and for which checkpoint.
+    storing: VecDeque<(u64, ChannelId)>,
     /// Those that changed since their last image, each once.
     dirty: Vec<Place>,
-    domains: Vec<(DomainKey, Arc<AnyDomain>)>,
+    escrows: Vec<Escrow>,
+    packer: Packer,
     /// Those whose image is still to be given for the checkpoint under way.
     imaging: Vec<Place>,
     is_imaging: bool,
     /// The checkpoint under way, or the last one.
     generation: u64,
-    /// How many channels there should be at most.
-    max: usize,
-    /// How many there must be before a sweep is worth it.
-    sweep_at: usize,
+    bounds: Bounds,
+    /// How much there must be before a sweep is worth it.
+    sweep_at: Bounds,
 }
 
 impl Resident {
@@ -87,82 +118,98 @@ impl Resident {
 
 impl Residents {
     /// Takes over what recovery found changed.
-    pub(super) fn new(max: usize, recovered: impl IntoIterator<Item = StoredChannel>) -> Self {
+    pub(super) fn new(bounds: Bounds, recovered: impl IntoIterator<Item = StoredChannel>) -> Self {
         let mut residents = Self {
-            places: HashMap::default(),
-            channels: Vec::new(),
-            free: Vec::new(),
-            ids: BTreeSet::new(),
+            slots: Slots::default(),
+            open: VecDeque::new(),
+            unstored: BTreeSet::new(),
+            storing: VecDeque::new(),
             dirty: Vec::new(),
-            domains: Vec::new(),
+            escrows: Vec::new(),
+            packer: Packer::default(),
             imaging: Vec::new(),
             is_imaging: false,
             generation: 0,
-            max,
-            sweep_at: max + 1,
+            bounds,
+            sweep_at: bounds,
         };
         for channel in recovered {
             let place = residents.insert(channel);
             residents.mark_dirty(place);
+            residents.pack_surplus();
         }
         residents
     }
 
     /// How many there are.
     pub(super) fn len(&self) -> usize {
-        self.places.len()
+        self.slots.len()
     }
 
-    /// Finds a channel, in memory or else in the ledger, and notes that it was asked for.
+    /// About how many bytes they have.
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.bytes() + self.open.len() * OPEN_BYTES
+    }
+
+    /// Finds a channel, in memory or else in the ledger, notes that it was asked for, and opens it.
     pub(super) fn find(
         &mut self,
         id: ChannelId,
         ledger: &dyn LedgerRead,
     ) -> Result<Option<Place>, LedgerError> {
-        if let Some(place) = self.places.get(&id).copied() {
-            self.at_mut(place).used = true;
-            return Ok(Some(place));
+        let Some(place) = self.slots.find(id) else {
+            return Ok(ledger.load(id)?.map(|stored| self.enter(stored)));
+        };
+        match self.slots.home_mut(place) {
+            Home::Open(resident) => resident.used = true,
+            Home::Packed(packed) => {
+                let (imaged, bucket, dirty) = (packed.imaged, packed.bucket, packed.dirty);
+                let StoredChannel { identity, state, .. } = self.unpack(place);
+                let resident = Resident { dirty, imaged, ..self.resident(identity, state, bucket) };
+                self.slots.fill(place, Home::Open(Box::new(resident)));
+                self.open.push_back(place);
+            }
         }
-        Ok(ledger.load(id)?.map(|stored| self.insert(stored)))
+        Ok(Some(place))
     }
 
     /// The channel at a place that was found since the last sweep.
     pub(super) fn at(&self, place: Place) -> &Resident {
-        self.channels[place.0 as usize].as_ref().expect("a place is valid until the next sweep")
+        match self.slots.home(place) {
+            Home::Open(resident) => resident,
+            Home::Packed(_) => unreachable!("what was found stays open until the next sweep"),
+        }
     }
 
     /// The same, to be changed.
     pub(super) fn at_mut(&mut self, place: Place) -> &mut Resident {
-        self.channels[place.0 as usize].as_mut().expect("a place is valid until the next sweep")
+        match self.slots.home_mut(place) {
+            Home::Open(resident) => resident,
+            Home::Packed(_) => unreachable!("what was found stays open until the next sweep"),
+        }
     }
 
-    /// Adds a channel that is not here yet.
+    /// Adds a channel that is not here yet, and perhaps not in the ledger.
     pub(super) fn insert(&mut self, stored: StoredChannel) -> Place {
+        self.unstored.insert(stored.channel);
+        self.enter(stored)
+    }
+
+    fn enter(&mut self, stored: StoredChannel) -> Place {
         let StoredChannel { channel: id, identity, state } = stored;
-        let domain = self.domain(&identity);
-        let resident = Box::new(Resident {
-            identity,
-            domain,
-            state,
-            bucket: Bucket::default(),
-            dirty: false,
-            imaged: 0,
-            used: true,
-        });
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.channels[place.0 as usize] = Some(resident);
-                place
-            }
-            None => {
-                self.channels.push(Some(resident));
-                Place(u32::try_from(self.channels.len() - 1).expect("memory holds fewer than 2^32 channels"))
-            }
-        };
-        let before = self.places.insert(id, place);
-        assert!(before.is_none(), "a channel is opened or loaded only when it is not here");
-        self.ids.insert(id);
+        let resident = self.resident(identity, state, Bucket::default());
+        let place = self.slots.add(id, Home::Open(Box::new(resident)));
+        self.open.push_back(place);
         place
+    }
+
+    fn resident(&mut self, identity: Arc<Identity>, state: State, bucket: Bucket) -> Resident {
+        let escrow = self.escrow(&identity);
+        let domain = match escrow {
+            Some(number) => Arc::clone(&self.escrows[usize::from(number)].domain),
+            None => Arc::new(new_domain(&identity)),
+        };
+        Resident { identity, domain, escrow, state, bucket, dirty: false, imaged: 0, used: true }
     }
 
     /// Notes that a channel changed.
@@ -194,13 +241,17 @@ impl Residents {
         }
         let rest = self.imaging.len().saturating_sub(max);
         let mut images = Vec::with_capacity(self.imaging.len() - rest);
-        for place in self.imaging.drain(rest..) {
-            let resident =
-                self.channels[place.0 as usize].as_mut().expect("a changed channel stays in memory");
-            resident.dirty = false;
-            resident.imaged = self.generation;
-            let (channel, identity) = (resident.state.channel_id, Arc::clone(&resident.identity));
-            images.push(StoredChannel { channel, identity, state: resident.state.clone() });
+        for place in self.imaging.split_off(rest) {
+            let image = self.stored(place);
+            let (dirty, imaged) = match self.slots.home_mut(place) {
+                Home::Open(resident) => (&mut resident.dirty, &mut resident.imaged),
+                Home::Packed(packed) => (&mut packed.dirty, &mut packed.imaged),
+            };
+            (*dirty, *imaged) = (false, self.generation);
+            if self.unstored.contains(&image.channel) {
+                self.storing.push_back((self.generation, image.channel));
+            }
+            images.push(image);
         }
         self.is_imaging = rest > 0;
         Some((images, rest == 0))
@@ -212,58 +263,148 @@ impl Residents {
         self.take_images(usize::MAX).map(|(images, _)| images).unwrap_or_default()
     }
 
-    /// Lets go of channels when there are too many: those that nobody asked for since the last sweep, if
-    /// their image is durable (their checkpoint is at most `durable`), nothing runs on them, and their rate is whole again.
+    /// Packs what is too many to be open. Lets go of channels when there are too many: those that nobody asked for
+    /// since the last sweep, if their image is durable (their checkpoint is at most `durable`), nothing runs on them,
+    /// and their rate is whole again. Found places are not valid any more.
     pub(super) fn sweep(&mut self, durable: u64, now: UnixMicros) {
-        if self.len() < self.sweep_at {
+        while let Some((_, id)) = self.storing.pop_front_if(|(generation, _)| *generation <= durable) {
+            self.unstored.remove(&id);
+        }
+        self.pack_surplus();
+        let Bounds { channels_max, bytes_max } = self.sweep_at;
+        if self.len() <= channels_max && self.bytes() <= bytes_max {
             return;
         }
-        let mut surplus = self.len().saturating_sub(self.max);
-        let (ids, channels, free) = (&mut self.ids, &mut self.channels, &mut self.free);
-        self.places.retain(|id, place| {
-            let home = &mut channels[place.0 as usize];
-            let resident = home.as_mut().expect("every known place is filled");
-            let may_go = !resident.dirty
-                && resident.imaged <= durable
-                && resident.state.reservations.is_empty()
-                && resident.bucket.is_full(now)
-                && !resident.used;
-            resident.used = false;
-            if surplus == 0 || !may_go {
-                return true;
-            }
-            surplus -= 1;
-            ids.remove(id);
-            *home = None;
-            free.push(*place);
-            false
-        });
+        self.let_go(durable, now);
+        self.open.retain(|place| self.slots.is_open(*place));
         // A sweep looks at every channel, so the next one waits until it is worth it.
-        self.sweep_at = self.len().max(self.max) + self.max / SWEEP_FRACTION + 1;
+        let Bounds { channels_max, bytes_max } = self.bounds;
+        let later = |found: usize, max: usize| found.max(max).saturating_add(max / SWEEP_FRACTION);
+        self.sweep_at = Bounds {
+            channels_max: later(self.len(), channels_max),
+            bytes_max: later(self.bytes(), bytes_max),
+        };
     }
 
-    /// The ids behind `after`, in order.
-    pub(super) fn ids_after(&self, after: Option<ChannelId>) -> impl Iterator<Item = ChannelId> {
+    fn let_go(&mut self, durable: u64, now: UnixMicros) {
+        let Bounds { channels_max, bytes_max } = self.bounds;
+        let mut channels = self.len().saturating_sub(channels_max);
+        let mut bytes = self.bytes().saturating_sub(bytes_max);
+        self.slots.retain(|home, packed_bytes| {
+            let (dirty, imaged, bucket, rests, was_used) = match home {
+                Home::Open(resident) => {
+                    let rests = resident.state.reservations.is_empty();
+                    let was_used = std::mem::take(&mut resident.used);
+                    (resident.dirty, resident.imaged, resident.bucket, rests, was_used)
+                }
+                Home::Packed(packed) => (packed.dirty, packed.imaged, packed.bucket, packed.rests, false),
+            };
+            let may_go = !dirty && imaged <= durable && rests && bucket.is_full(now) && !was_used;
+            if (channels == 0 && bytes == 0) || !may_go {
+                return true;
+            }
+            channels = channels.saturating_sub(1);
+            let is_open = matches!(home, Home::Open(_));
+            bytes = bytes.saturating_sub(packed_bytes + if is_open { OPEN_BYTES } else { 0 });
+            false
+        });
+    }
+
+    /// Packs those that nobody asked for, while too many are open.
+    fn pack_surplus(&mut self) {
+        // Twice around: the first time finds what was asked for, the second time nobody can have asked again.
+        let open_max = OPEN_CHANNELS_MAX.min(self.bounds.channels_max);
+        for _ in 0..2 * self.open.len() {
+            if self.open.len() <= open_max {
+                return;
+            }
+            let place = self.open.pop_front().expect("more than none are open");
+            let resident = self.at_mut(place);
+            if std::mem::take(&mut resident.used) || resident.escrow.is_none() {
+                self.open.push_back(place);
+            } else {
+                self.pack(place);
+            }
+        }
+    }
+
+    fn pack(&mut self, place: Place) {
+        let resident = match self.slots.home_mut(place) {
+            Home::Open(resident) => resident,
+            Home::Packed(_) => unreachable!("a channel is packed once"),
+        };
+        let escrow = resident.escrow.expect("only a known escrow's channels are packed");
+        let Resident { identity, state, bucket, dirty, imaged, .. } = &mut **resident;
+        let rests = state.reservations.is_empty();
+        let bytes = self.packer.pack(state, identity, &self.escrows[usize::from(escrow)].sample);
+        let packed = Packed { bytes, escrow, bucket: *bucket, imaged: *imaged, dirty: *dirty, rests };
+        self.slots.fill(place, Home::Packed(packed));
+    }
+
+    /// What is packed at a place.
+    fn unpack(&mut self, place: Place) -> StoredChannel {
+        let channel = self.slots.id(place);
+        let Home::Packed(packed) = self.slots.home(place) else {
+            unreachable!("only packed ones are unpacked")
+        };
+        let sample = &self.escrows[usize::from(packed.escrow)].sample;
+        let (state, identity) = self.packer.unpack(channel, &packed.bytes, sample);
+        StoredChannel { channel, identity, state }
+    }
+
+    /// A copy of the channel at a place, open or not.
+    fn stored(&mut self, place: Place) -> StoredChannel {
+        match self.slots.home(place) {
+            Home::Packed(_) => self.unpack(place),
+            Home::Open(resident) => {
+                let (identity, state) = (Arc::clone(&resident.identity), resident.state.clone());
+                StoredChannel { channel: state.channel_id, identity, state }
+            }
+        }
+    }
+
+    /// The ids behind `after`, in order, that the ledger may not have yet.
+    pub(super) fn unstored_after(&self, after: Option<ChannelId>, max: usize) -> Vec<ChannelId> {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
-        self.ids.range((from, Unbounded)).copied()
+        self.unstored.range((from, Unbounded)).take(max).copied().collect()
     }
 
     /// A channel, if it is in memory.
-    pub(super) fn peek(&self, id: ChannelId) -> Option<&Resident> {
-        self.places.get(&id).map(|place| self.at(*place))
+    pub(super) fn peek(&mut self, id: ChannelId) -> Option<Channel> {
+        let place = self.slots.find(id)?;
+        Some(Channel::from(&self.stored(place)))
     }
 
     /// The domain of a channel's escrow, shared by all its channels.
     pub(super) fn domain(&mut self, identity: &Identity) -> Arc<AnyDomain> {
-        let key = (identity.protocol(), identity.chain_id, identity.escrow);
-        if let Some((_, domain)) = self.domains.iter().find(|(known, _)| *known == key) {
-            return Arc::clone(domain);
+        match self.escrow(identity) {
+            Some(number) => Arc::clone(&self.escrows[usize::from(number)].domain),
+            None => Arc::new(new_domain(identity)),
         }
-        let domain = Arc::new(AnyDomain::new(key.0, key.1, key.2));
-        if self.domains.len() < DOMAINS_MAX {
-            self.domains.push((key, Arc::clone(&domain)));
-        }
-        domain
     }
+
+    /// The number of a channel's escrow.
+    fn escrow(&mut self, identity: &Identity) -> Option<u8> {
+        let key = domain_key(identity);
+        let known = self.escrows.iter().position(|escrow| escrow.key == key);
+        let number = known.unwrap_or(self.escrows.len());
+        if number == ESCROWS_MAX {
+            return None;
+        }
+        if known.is_none() {
+            let (domain, sample) = (Arc::new(new_domain(identity)), Sample::of(identity));
+            self.escrows.push(Escrow { key, domain, sample });
+        }
+        u8::try_from(number).ok()
+    }
+}
+
+fn domain_key(identity: &Identity) -> DomainKey {
+    (identity.protocol(), identity.chain_id, identity.escrow)
+}
+
+fn new_domain(identity: &Identity) -> AnyDomain {
+    let (protocol, chain_id, escrow) = domain_key(identity);
+    AnyDomain::new(protocol, chain_id, escrow)
 }

@@ -320,19 +320,20 @@ impl Shard {
 
     /// The first `max` of this shard's channels behind `after`: those in memory as they are there, the
     /// others as their durable images say.
-    fn page(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<Channel>, EngineError> {
-        let resident = self.residents.ids_after(after).take(max);
+    fn page(&mut self, after: Option<ChannelId>, max: usize) -> Result<Vec<Channel>, EngineError> {
+        let unstored = self.residents.unstored_after(after, max).into_iter();
         let mut found: BTreeMap<ChannelId, Channel> =
-            resident.filter_map(|id| Some((id, self.residents.peek(id)?.to_channel(id)))).collect();
+            unstored.filter_map(|id| Some((id, self.residents.peek(id)?))).collect();
         let (mut behind, mut ours) = (after, 0);
         while ours < max {
             let page = self.ledger.channels(behind, CHANNELS_PAGE_MAX)?;
             behind = page.last().map(|stored| stored.channel);
             let is_last = page.len() < CHANNELS_PAGE_MAX;
-            for stored in page.into_iter().filter(|stored| self.owns(stored.channel)) {
-                ours += 1;
-                if self.residents.peek(stored.channel).is_none() {
-                    found.insert(stored.channel, Channel::from(&stored));
+            for stored in page {
+                if self.owns(stored.channel) {
+                    ours += 1;
+                    let resident = self.residents.peek(stored.channel);
+                    found.insert(stored.channel, resident.unwrap_or_else(|| Channel::from(&stored)));
                 }
             }
             if is_last {

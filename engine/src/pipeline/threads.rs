@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use super::checkpointer::{self, Checkpointer};
 use super::committer::{Checkpoint, Committer};
 use super::message::{Request, ToCommitter, ToShard};
-use super::residents::Residents;
+use super::residents::{Bounds, Residents};
 use super::risk::Guard;
 use super::shard::{Control, Shard};
 use super::shared::{Shared, shard_of};
@@ -166,7 +166,10 @@ pub(super) fn start(
     for channel in channels {
         parts[shard_of(channel.channel, shards_count)].push(channel);
     }
-    let resident_max = config.resident_channels_max.div_ceil(shards_count);
+    let bounds = Bounds {
+        channels_max: config.resident_channels_max.div_ceil(shards_count),
+        bytes_max: config.resident_bytes_max.div_ceil(shards_count),
+    };
 
     let mut ways_in = Vec::with_capacity(shards_count);
     let mut shards = Vec::with_capacity(shards_count);
@@ -183,7 +186,7 @@ pub(super) fn start(
             ledger: Arc::clone(&ledger),
             clock: Arc::clone(&clock),
             shared: Arc::clone(&shared),
-            residents: Residents::new(resident_max, recovered),
+            residents: Residents::new(bounds, recovered),
             guard: Guard::new(config.limits.clone(), unsettled.clone()),
             verifier: Arc::clone(&shared.verifier),
             generation: 0,

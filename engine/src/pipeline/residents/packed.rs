@@ -1,0 +1,215 @@
+//! A channel in memory as few bytes: its books and terms as the ledger stores them, less what others have as well.
+//!
+//! Most of these bytes are the same for all channels of an escrow (payee, token, chain) or zero (the high bytes of
+//! amounts and times). So the terms are told apart from those of another channel of the escrow, byte by byte, what is in
+//! the other's too becomes zero, and runs of zeros become their length. What comes back is what went in, bit by bit; the
+//! checksums of both parts say so.
+
+use std::sync::Arc;
+
+use farebox_core::channel::{Identity, State};
+use farebox_core::journal::{decode_identity, decode_state, encode_identity, encode_state};
+use farebox_core::units::{Address, B256, ChannelId};
+
+/// Fewer zeros than that are cheaper as they are: a run costs two bytes.
+const ZEROS_MIN: usize = 3;
+
+/// The longest run of either kind, as one byte tells it.
+const RUN_MAX: usize = u8::MAX as usize;
+
+/// Buffers that are used again.
+#[derive(Debug, Default)]
+pub(super) struct Packer {
+    plain: Vec<u8>,
+    squeezed: Vec<u8>,
+}
+
+/// The terms of some channel, as bytes: what others of its escrow are compared with.
+#[derive(Debug)]
+pub(super) struct Sample(Vec<u8>);
+
+impl Sample {
+    pub(super) fn of(identity: &Identity) -> Self {
+        let mut bytes = Vec::new();
+        encode_identity(&mut bytes, identity);
+        Self(bytes)
+    }
+
+    /// Sets apart or puts together again. Terms of one protocol have one length.
+    fn apply(&self, identity: &mut [u8]) {
+        assert_eq!(identity.len(), self.0.len(), "channels of one escrow have terms of one kind");
+        identity.iter_mut().zip(&self.0).for_each(|(byte, other)| *byte ^= other);
+    }
+}
+
+impl Packer {
+    /// The books and terms of a channel, whose id the caller keeps.
+    pub(super) fn pack(&mut self, state: &mut State, identity: &Identity, sample: &Sample) -> Box<[u8]> {
+        let Self { plain, squeezed } = self;
+        // Both follow from the terms.
+        (state.channel_id, state.signer) = (ChannelId(B256::ZERO), Address::ZERO);
+        plain.clear();
+        encode_state(plain, state);
+        let terms_at = plain.len();
+        encode_identity(plain, identity);
+        sample.apply(&mut plain[terms_at..]);
+        squeezed.clear();
+        squeeze(plain, squeezed);
+        squeezed.as_slice().into()
+    }
+
+    /// What [`Packer::pack`] was given.
+    pub(super) fn unpack(
+        &mut self,
+        channel: ChannelId,
+        bytes: &[u8],
+        sample: &Sample,
+    ) -> (State, Arc<Identity>) {
+        let plain = &mut self.plain;
+        plain.clear();
+        expand(bytes, plain);
+        let terms_at = plain.len() - sample.0.len();
+        let (state, terms) = plain.split_at_mut(terms_at);
+        sample.apply(terms);
+        let identity = decode_identity(terms).expect("these bytes were packed by this process");
+        let mut state = decode_state(state).expect("these bytes were packed by this process");
+        (state.channel_id, state.signer) = (channel, identity.expected_signer());
+        (state, Arc::new(identity))
+    }
+}
+
+/// Each step: how many bytes follow as they are, how many zeros follow them, the bytes.
+fn squeeze(plain: &[u8], out: &mut Vec<u8>) {
+    let mut rest = plain;
+    while !rest.is_empty() {
+        let (as_is, tail) = rest.split_at(before_zeros(rest));
+        let zeros = tail.iter().take(RUN_MAX).take_while(|byte| **byte == 0).count();
+        out.extend([as_is.len() as u8, zeros as u8]);
+        out.extend_from_slice(as_is);
+        rest = &tail[zeros..];
+    }
+}
+
+/// How many bytes stand before the next zeros that are worth a run.
+fn before_zeros(bytes: &[u8]) -> usize {
+    let zeros = bytes.windows(ZEROS_MIN).take(RUN_MAX).position(|window| window == [0; ZEROS_MIN]);
+    zeros.unwrap_or(bytes.len().min(RUN_MAX))
+}
+
+fn expand(mut squeezed: &[u8], out: &mut Vec<u8>) {
+    while let Some(([as_is, zeros], rest)) = squeezed.split_first_chunk() {
+        let (bytes, rest) = rest.split_at(usize::from(*as_is));
+        out.extend_from_slice(bytes);
+        out.resize(out.len() + usize::from(*zeros), 0);
+        squeezed = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farebox_core::channel::{ChainPosition, Event, RequestKey, Terms};
+    use farebox_core::units::{Amount, ChainId, UnixSeconds};
+    use farebox_core::voucher::{Signature, v1, v2};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn identity(is_v1: bool, payer: [u8; 20], salt: [u8; 32]) -> Identity {
+        let (payer, salt) = (Address::new(payer), B256::new(salt));
+        let (payee, token) = (Address::repeat_byte(2), Address::repeat_byte(3));
+        let terms = if is_v1 {
+            Terms::V1(v1::Terms { payer, payee, token, salt, authorized_signer: Address::ZERO })
+        } else {
+            Terms::V2(v2::Descriptor {
+                payer,
+                payee,
+                operator: Address::ZERO,
+                token,
+                salt,
+                authorized_signer: payer,
+                expiring_nonce_hash: B256::repeat_byte(4),
+            })
+        };
+        Identity { chain_id: ChainId(42_431), escrow: Address::repeat_byte(5), terms }
+    }
+
+    fn opened(identity: &Identity) -> State {
+        let opened = Event::Opened {
+            identity: Box::new(identity.clone()),
+            deposit: Amount::MAX_V2,
+            settled: Amount::ZERO,
+            at: UnixSeconds(1_800_000_000),
+            position: ChainPosition { block: 9, log_index: 7 },
+        };
+        State::from_opened(&opened).unwrap()
+    }
+
+    /// A voucher for so much more, and a charge of half of what there is.
+    fn paid(state: &mut State, more: u128, key: [u8; 16], signature: &[u8]) {
+        let amount = Amount::new(state.accepted.get() + more);
+        let (signature, at) = (Signature::restore(signature).unwrap(), UnixSeconds(1_800_000_001));
+        state.evolve(&Event::Accepted { amount, signature, at });
+        let amount = Amount::new(state.available().get().div_ceil(2));
+        state.evolve(&Event::Charged { key: RequestKey(key), amount, units: 1, at });
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_squeezed_comes_back(
+            runs in prop::collection::vec((any::<u8>(), 0_usize..600), 0..8),
+            noise in prop::collection::vec(any::<u8>(), 0..700),
+        ) {
+            let mut plain = noise;
+            for (byte, length) in runs {
+                plain.resize(plain.len() + length, byte % 3);
+                plain.push(byte);
+            }
+            let (mut squeezed, mut back) = (Vec::new(), Vec::new());
+            squeeze(&plain, &mut squeezed);
+            expand(&squeezed, &mut back);
+            prop_assert!(squeezed.len() <= plain.len() + 2 * plain.len().div_ceil(RUN_MAX) + 2);
+            prop_assert_eq!(back, plain);
+        }
+
+        #[test]
+        fn channels_come_back(
+            is_v1: bool,
+            payer: [u8; 20],
+            salt: [u8; 32],
+            payments in prop::collection::vec((1_u128..1 << 60, any::<[u8; 16]>()), 0..40),
+            close_requested: bool,
+        ) {
+            let terms = identity(is_v1, payer, salt);
+            let mut state = opened(&terms);
+            for (amount, key) in payments {
+                paid(&mut state, amount, key, &[7; 65]);
+            }
+            let (key, amount, at) = (RequestKey([9; 16]), state.available(), UnixSeconds(1_800_000_002));
+            state.evolve(&Event::Reserved { key, amount, at });
+            if close_requested {
+                let position = ChainPosition { block: 10, log_index: 0 };
+                state.evolve(&Event::CloseRequested { at, position });
+            }
+            prop_assume!(state.check().is_ok());
+            let (mut packer, sample) = (Packer::default(), Sample::of(&identity(is_v1, [1; 20], [2; 32])));
+            let packed = packer.pack(&mut state.clone(), &terms, &sample);
+            let (back, back_terms) = packer.unpack(state.channel_id, &packed, &sample);
+            prop_assert_eq!(back, state);
+            prop_assert_eq!(&*back_terms, &terms);
+        }
+    }
+
+    #[test]
+    fn a_channel_is_small() {
+        let noise =
+            |seed: u8| -> Vec<u8> { (0..65_u8).map(|place| (place ^ seed).wrapping_mul(151)).collect() };
+        let terms = identity(false, noise(3)[..20].try_into().unwrap(), noise(9)[..32].try_into().unwrap());
+        let mut state = opened(&terms);
+        let (mut packer, sample) = (Packer::default(), Sample::of(&identity(false, [1; 20], [2; 32])));
+        let fresh = packer.pack(&mut state.clone(), &terms, &sample).len();
+        paid(&mut state, 1_000, noise(1)[..16].try_into().unwrap(), &noise(2));
+        let paying = packer.pack(&mut state, &terms, &sample).len();
+        assert!(fresh <= 192, "{fresh} bytes for a new channel");
+        assert!(paying <= 320, "{paying} bytes for one with a voucher and an outcome");
+    }
+}
