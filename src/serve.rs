@@ -196,6 +196,7 @@ pub fn engine_config(config: &Config) -> farebox_engine::Config {
         shards: config.limits.shards.unwrap_or(default.shards),
         intake_max: config.limits.intake_max,
         batch_vouchers_max: config.limits.batch_vouchers_max,
+        resident_bytes_max: config.limits.resident_bytes_max,
         signer_tables_bytes_max: config.limits.signer_tables_bytes_max,
         ..default
     }

@@ -76,6 +76,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.shards" => "a whole number, 0 to 64 (0 takes one for every core)",
         "limits.intake_max" => "a whole number, 1 to 1048576",
         "limits.batch_vouchers_max" => "a whole number, 1 to 8192",
+        "limits.resident_bytes_max" => "bytes, 16777216 to 1099511627776",
         "limits.signer_tables_bytes_max" => "bytes, 1048576 to 1099511627776",
         "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk" => {
             "a table of keys"

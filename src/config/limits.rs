@@ -25,6 +25,8 @@ pub struct Limits {
     pub intake_max: usize,
     /// Vouchers that are verified in one batch.
     pub batch_vouchers_max: usize,
+    /// Memory for channels, in bytes.
+    pub resident_bytes_max: usize,
     /// Memory for tables of signers' keys, in bytes.
     pub signer_tables_bytes_max: usize,
 }
@@ -46,6 +48,7 @@ pub(super) fn limits(raw: &raw::Limits, problems: &mut Problems) -> Option<Limit
     let shards = within("limits.shards", raw.shards, 0, SHARDS_MAX as u64);
     let intake = within("limits.intake_max", raw.intake_max, 1, 1 << 20);
     let batch = within("limits.batch_vouchers_max", raw.batch_vouchers_max, 1, BATCH_VOUCHERS_MAX);
+    let residents = within("limits.resident_bytes_max", raw.resident_bytes_max, 1 << 24, 1 << 40);
     let tables = within("limits.signer_tables_bytes_max", raw.signer_tables_bytes_max, 1 << 20, 1 << 40);
     Some(Limits {
         connections_max: size(connections?)?,
@@ -55,6 +58,7 @@ pub(super) fn limits(raw: &raw::Limits, problems: &mut Problems) -> Option<Limit
         shards: shards.map(|count| size(count).filter(|count| *count > 0))?,
         intake_max: size(intake?)?,
         batch_vouchers_max: size(batch?)?,
+        resident_bytes_max: size(residents?)?,
         signer_tables_bytes_max: size(tables?)?,
     })
 }

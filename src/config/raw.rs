@@ -182,6 +182,8 @@ pub(super) struct Limits {
     pub intake_max: u64,
     /// Vouchers that are verified in one batch.
     pub batch_vouchers_max: u64,
+    /// Memory for channels: about 250 bytes each, and 2 KB for those that come often.
+    pub resident_bytes_max: u64,
     /// Memory for tables of signers' keys: 41 KB a signer, 136 KB for one that comes often.
     pub signer_tables_bytes_max: u64,
 }
@@ -196,6 +198,7 @@ impl Default for Limits {
             shards: 0,
             intake_max: 8_192,
             batch_vouchers_max: 1_024,
+            resident_bytes_max: 1 << 30,
             signer_tables_bytes_max: 256 << 20,
         }
     }

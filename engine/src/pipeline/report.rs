@@ -10,6 +10,7 @@
 //! | `farebox_frame_bytes` | histogram | bytes of one frame |
 //! | `farebox_commit_seconds` | histogram | one append with its sync |
 //! | `farebox_checkpoint_frame` | gauge | the frame that the last checkpoint covers |
+//! | `farebox_resident_bytes{shard}` | gauge | about how many bytes the channels in a shard's memory take |
 //! | `farebox_resident_channels{shard}` | gauge | channels in a shard's memory, at the last checkpoint |
 //! | `farebox_busy_total` | counter | requests turned away because a queue was full |
 //! | `farebox_limited_total{reason}` | counter | what the operator's limits refused, by limit |
@@ -62,8 +63,9 @@ pub(super) fn checkpoint(covers: u64) {
     gauge!("farebox_checkpoint_frame").set(covers as f64);
 }
 
-/// How many channels a shard holds.
-pub(super) fn residents(shard: usize, channels: usize) {
+/// How many channels a shard holds, and in about how many bytes.
+pub(super) fn residents(shard: usize, channels: usize, bytes: usize) {
+    gauge!("farebox_resident_bytes", "shard" => shard.to_string()).set(bytes as f64);
     gauge!("farebox_resident_channels", "shard" => shard.to_string()).set(channels as f64);
 }
 

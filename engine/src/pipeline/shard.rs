@@ -133,7 +133,7 @@ impl Shard {
         if generation != self.generation {
             self.generation = generation;
             self.residents.begin_images(generation);
-            report::residents(self.index, self.residents.len());
+            report::residents(self.index, self.residents.len(), self.residents.bytes());
         }
         match self.residents.take_images(IMAGES_STEP_MAX) {
             Some((channels, last)) => self.committer.send(ToCommitter::Images { generation, channels, last }),
