@@ -182,7 +182,7 @@ pub(super) struct Limits {
     pub intake_max: u64,
     /// Vouchers that are verified in one batch.
     pub batch_vouchers_max: u64,
-    /// Memory for channels: about 250 bytes each, and 2 KB for those that come often.
+    /// Memory for channels: about 350 bytes each, and 2 KB for those that come often.
     pub resident_bytes_max: u64,
     /// Memory for tables of signers' keys: 41 KB a signer, 136 KB for one that comes often.
     pub signer_tables_bytes_max: u64,

@@ -44,7 +44,7 @@ pub struct Config {
     /// Channels that all shards together hold in memory. It is exceeded when more than that are changed
     /// and not checkpointed yet, or have running requests.
     pub resident_channels_max: usize,
-    /// Memory for these channels, in bytes, with the same exceptions. About 250 bytes a channel, and 2 KB for each of the
+    /// Memory for these channels, in bytes, with the same exceptions. About 350 bytes a channel, and 2 KB for each of the
     /// 16,384 that a shard keeps at hand.
     pub resident_bytes_max: usize,
     /// Memory for tables of signers' keys, in bytes, shared by all shards. It changes how fast a voucher is

@@ -4,8 +4,8 @@
 //! one is durable (*dirty implies resident*), and so does one with running requests. The others may go
 //! when there are too many, and come back from the ledger when they are asked for.
 //!
-//! Some thousands are open: ready for the rules. The others are packed into a fifth of that (see [`packed`]), and
-//! opened when somebody asks for them; to open one costs less than to verify its voucher.
+//! Some thousands are open: ready for the rules. The others are packed into few bytes (see [`packed`]), and opened
+//! when somebody asks for them.
 
 mod id_hash;
 mod packed;
