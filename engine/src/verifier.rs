@@ -59,8 +59,13 @@ fn backend_named(name: &str) -> Result<Backend, BackendVariableError> {
 /// A verifier on the backend of [`backend_from_environment`] that keeps no more than so many bytes of tables. Share it:
 /// every thread that has its own pays for its own tables. Tables lie in pages of 2 MB where the system has them.
 pub fn verifier_from_environment(signer_tables_bytes_max: usize) -> Result<Verifier, BackendVariableError> {
+    Ok(verifier_with(backend_from_environment()?, signer_tables_bytes_max))
+}
+
+/// The same on this backend.
+pub fn verifier_with(backend: Backend, signer_tables_bytes_max: usize) -> Verifier {
     pages::offer_large_pages();
-    Ok(Verifier::with(backend_from_environment()?, signer_tables_bytes_max))
+    Verifier::with(backend, signer_tables_bytes_max)
 }
 
 #[cfg(test)]

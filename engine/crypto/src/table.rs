@@ -101,6 +101,11 @@ impl Table {
         self.points.shape()
     }
 
+    /// The point whose multiples it holds: the first of them.
+    pub fn key(&self) -> PackedPoint {
+        self.points[0]
+    }
+
     /// Its points, window after window.
     #[inline(always)]
     pub fn points(&self) -> &[PackedPoint] {

@@ -18,7 +18,7 @@
 //! | known, and has earned a table | its table is built, with those of all other signers of the batch that have earned one |
 //! | has a table | the kernel |
 //!
-//! A case that the lanes leave to others is recovered.
+//! A case that the additions of a table leave to others goes through the chain of doublings; what that leaves is recovered.
 //!
 //! An invalid signature of a signer with a table costs what a valid one costs: nobody is asked *who* made it instead. A caller
 //! that must know asks [`recover`].
@@ -218,17 +218,19 @@ impl Verifier {
         }
     }
 
-    /// Decides the jobs of signers whose key is known, if they are enough to be faster in lanes than one by one.
+    /// Decides what is left of signers whose key is known: those without a table, and what additions of table entries could
+    /// not decide. (It is hard to make both ways exceptional: on this one, a hash would have to be chosen.)
     fn decide_with_keys(&self, jobs: &[Job], met: &Met, decided: &mut [Option<Outcome>]) {
         let mut places = Vec::new();
         let mut items = Vec::new();
-        for (place, job) in jobs.iter().enumerate() {
-            if let Known::Key(key) = met.known(place)
-                && decided[place].is_none()
-            {
-                places.push(place);
-                items.push(ColdItem { digest: &job.digest, signature: &job.signature, key: met.keys[*key] });
-            }
+        for (place, job) in jobs.iter().enumerate().filter(|(place, _)| decided[*place].is_none()) {
+            let key = match met.known(place) {
+                Known::Key(key) => met.keys[*key],
+                Known::Table(table) => table.key(),
+                Known::Nothing | Known::Earned(..) => continue,
+            };
+            places.push(place);
+            items.push(ColdItem { digest: &job.digest, signature: &job.signature, key });
         }
         for (place, decision) in places.into_iter().zip(self.engine.decide_cold(&items)) {
             decided[place] = outcome(decision);

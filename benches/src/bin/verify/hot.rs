@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use farebox_core::voucher::Verifier;
 use farebox_crypto::backend::Backend;
+use farebox_engine::verifier::verifier_with;
 
 use crate::measure::{Bench, Effort, cpu_ns_each};
 use crate::report::Label;
@@ -32,7 +33,7 @@ const TABLES_BYTES_MAX: usize = 2 << 30;
 
 /// How often every voucher is verified before the first sample: all signers earn their tables, those of small crowds
 /// wide ones.
-const WARM_ROUNDS: usize = 4;
+const WARM_ROUNDS: usize = 8;
 
 /// The backends that this machine can run, the fastest first.
 pub fn backends() -> Vec<Backend> {
@@ -41,7 +42,7 @@ pub fn backends() -> Vec<Backend> {
 
 /// A verifier of that backend, with memory for everybody's table.
 pub fn verifier(backend: Backend) -> Verifier {
-    Verifier::with(backend, TABLES_BYTES_MAX)
+    verifier_with(backend, TABLES_BYTES_MAX)
 }
 
 /// Verifies a batch, digests included. All its vouchers must be valid, or none.

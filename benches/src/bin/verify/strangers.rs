@@ -18,7 +18,7 @@ const SAMPLE_VOUCHERS: usize = 256;
 const EARLIER_SIGNERS: usize = 256;
 
 /// How often it meets them: as strangers, with a known key, with a table.
-const EARLIER_ROUNDS: usize = 4;
+const EARLIER_ROUNDS: usize = 8;
 
 /// No two vouchers of a sample have the same signer.
 pub fn run(bench: &mut Bench) {
