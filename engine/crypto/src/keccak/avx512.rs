@@ -24,7 +24,7 @@ impl<const N: usize> Kernel<Avx512> for HashMany<'_, N> {
             for (block, message) in blocks.iter_mut().zip(messages) {
                 *block = pad(message);
             }
-            let state = permute(lanes, lanes.absorb(&blocks));
+            let state = permute(lanes, lanes.absorb::<N>(&blocks));
             lanes.write_numbers([state[0], state[1], state[2], state[3]], &mut hashes);
             self.hashes.extend(hashes[..messages.len()].iter().map(hash));
         }
@@ -61,11 +61,13 @@ impl StateLanes for Avx512 {
 }
 
 impl Avx512 {
-    /// Eight states that have taken in one block each.
+    /// Eight states that have taken in one block each, padded messages of `N` bytes.
     #[inline(always)]
-    fn absorb(self, blocks: &[[u64; PADDED_WORDS]; 8]) -> [Lane8; 25] {
+    fn absorb<const N: usize>(self, blocks: &[[u64; PADDED_WORDS]; 8]) -> [Lane8; 25] {
         let mut state = [self.zero(); 25];
-        for part in 0..PADDED_WORDS / 8 {
+        // The end of the padding is the same in all of them, and before it there may be nothing but zeros.
+        state[BLOCK_WORDS - 1] = self.all(1 << 63);
+        for part in 0..(N + 1).div_ceil(64) {
             let mut rows = [self.zero(); 8];
             for (row, block) in rows.iter_mut().zip(blocks) {
                 *row = self.read(&block.as_chunks().0[part]);
