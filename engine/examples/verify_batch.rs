@@ -49,8 +49,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let verifier = verifier_from_environment(SIGNER_TABLES_BYTES_MAX)?;
     let batch: Vec<_> =
         vouchers.iter().enumerate().map(|(i, voucher)| (voucher, payers[i % PAYERS])).collect();
-    // The first round learns the payers' keys and builds their tables, the second is what a service sees.
-    for round in ["learning the payers", "knowing the payers"] {
+    // The first round learns the payers' keys, the next ones build their tables and then wide ones; the last is what a
+    // service sees from then on.
+    for round in ["learning the payers", "building wide tables", "knowing the payers"] {
         let threads = thread::available_parallelism()?.get();
         let start = Instant::now();
         let valid: usize = thread::scope(|scope| {
