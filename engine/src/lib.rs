@@ -65,6 +65,11 @@
 //! Without any, this is [`verifier`] and [`core`](mod@core): no tokio, no RocksDB.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "failpoints")]
+pub mod fail_points;
+#[cfg(all(feature = "pipeline", not(feature = "failpoints")))]
+#[allow(dead_code, reason = "only tests look at the list")]
+mod fail_points;
 mod pages;
 pub mod verifier;
 

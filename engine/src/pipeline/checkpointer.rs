@@ -7,6 +7,7 @@ use farebox_core::journal::Head;
 
 use super::report;
 use super::shared::Shared;
+use crate::fail_points::{FailPoint, reach};
 use crate::ledger::{Ledger, LedgerError, StoredChannel};
 
 /// Jobs that may wait for the checkpointer; behind them the committer waits.
@@ -55,6 +56,7 @@ impl Checkpointer {
                 self.ledger.set_mark(&mark)?;
                 self.shared.set_durable_generation(generation);
                 report::checkpoint(mark.sequence);
+                reach(FailPoint::AfterMark);
                 match self.keep_frames.map(|keep| mark.sequence.saturating_sub(keep)) {
                     Some(through) if through > 0 => self.ledger.forget_frames(through),
                     Some(_) | None => Ok(()),

@@ -13,12 +13,13 @@ use std::time::Instant;
 use farebox_core::journal::{FrameBuilder, Head, Link};
 
 use super::checkpointer::Job;
-use super::message::{Answered, Batch, ToCommitter};
+use super::message::{Batch, ToCommitter};
 use super::report;
 use super::shard::Control;
 use super::shared::Shared;
 use super::threads::Intakes;
 use super::{Config, EngineError};
+use crate::fail_points::{FailPoint, reach};
 use crate::ledger::{Ledger, StoredChannel};
 
 /// The committer's parts.
@@ -133,6 +134,7 @@ impl Committer {
         let (epoch, sequence) = (self.ledger.epoch(), self.head.sequence + 1);
         let bytes = self.frame.finish(epoch, sequence, self.head.link, cursor);
         let began = Instant::now();
+        reach(FailPoint::FrameEncoded);
         self.ledger.append(bytes, sequence)?;
         report::frame(began.elapsed(), records_count, bytes.len());
         let link = Link::to(bytes);
@@ -145,8 +147,12 @@ impl Committer {
 
     /// Everything in these batches is durable: lets the answers out and tells who waits for a change.
     fn release(&self, batches: Vec<Batch>) {
+        reach(FailPoint::BeforeAnswers);
         for mut batch in batches {
-            batch.answers.drain(..).for_each(Answered::release);
+            for answer in batch.answers.drain(..) {
+                answer.release();
+                reach(FailPoint::BetweenAnswers);
+            }
             self.shared.waiters.notify(&batch.changed);
             if self.shared.changes.receiver_count() > 0 {
                 for channel in &batch.changed {
@@ -156,6 +162,7 @@ impl Committer {
             }
             self.shared.spare.give_back(batch);
         }
+        reach(FailPoint::AfterAnswers);
     }
 
     /// Hands images on, now that every frame in them is appended.

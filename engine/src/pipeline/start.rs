@@ -6,6 +6,7 @@ use farebox_core::journal::{FrameBuilder, Head, Link, encode_event};
 use super::risk::Unsettled;
 use super::{Config, EngineError};
 use crate::clock::Clock;
+use crate::fail_points::{FailPoint, reach};
 use crate::ledger::{Books, CHANNELS_PAGE_MAX, Ledger, LedgerError, StoredChannel, recover};
 
 /// What the threads begin with.
@@ -111,7 +112,9 @@ fn release(
     let mut frame = FrameBuilder::new();
     frame.append(&records).expect("ORPHANS_FRAME_MAX bounds the records");
     let bytes = frame.finish(epoch, sequence, head.link, None);
+    reach(FailPoint::BeforeOrphans);
     ledger.append(bytes, sequence)?;
+    reach(FailPoint::AfterOrphans);
     tracing::info!(channels = channels.len(), "ended requests that a former process left running");
     Ok(Head { epoch, sequence, link: Link::to(bytes), ..head })
 }

@@ -20,6 +20,7 @@ use rocksdb::checkpoint::Checkpoint;
 use super::columns::Columns;
 use super::failure::failed;
 use super::{RocksLedger, open};
+use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
 
 /// The folder of a snapshot, in the store's.
@@ -54,13 +55,16 @@ impl Snapshots {
         let columns = self.columns.upgrade().ok_or(LedgerError::Closed)?;
         discard_snapshot(&self.store)?;
         let folder = self.store.join(SNAPSHOT);
+        reach(FailPoint::BeforeSnapshot);
         let taken = Checkpoint::new(&columns.db).and_then(|taker| taker.create_checkpoint(&folder));
         taken.map_err(|error| failed("take a snapshot", error))?;
+        reach(FailPoint::SnapshotTaken);
         let marked = File::create(folder.join(RESTORED)).and_then(|mut file| {
             io::Write::write_all(&mut file, RESTORED_TEXT.as_bytes())?;
             file.sync_all()
         });
         marked.map_err(|error| io_failed("mark a snapshot", &error))?;
+        reach(FailPoint::SnapshotMarked);
         Ok(folder)
     }
 }

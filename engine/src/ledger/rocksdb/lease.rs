@@ -10,6 +10,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
 
 /// The process and the epoch of the last writer, in decimal, with a space between.
@@ -31,7 +32,10 @@ impl Lease {
         let (path, new) = (folder.join(NOTE), folder.join(NEW_NOTE));
         let text = format!("{} {epoch}\n", std::process::id());
         // Renamed into its place, so that nobody reads half of it.
-        let written = fs::write(&new, &text).and_then(|()| fs::rename(&new, &path));
+        let written = fs::write(&new, &text).and_then(|()| {
+            reach(FailPoint::NoteWritten);
+            fs::rename(&new, &path)
+        });
         written.map_err(|error| LedgerError::Io {
             action: "note beside its files who writes",
             cause: error.to_string().into(),

@@ -13,6 +13,7 @@ use super::lease::{self, Lease};
 use super::meta::{EPOCH, STORE_VERSION, VERSION, VERSION_WITHOUT_RUNNING, decode_u32, decode_u64};
 use super::running;
 use super::witness::newest_frame;
+use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
 
 /// The file that every RocksDB has.
@@ -29,6 +30,7 @@ const VIEW_TRIES_MAX: usize = 5;
 
 /// Opens or makes the store, and raises the epoch.
 pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerError> {
+    reach(FailPoint::BeforeOpen);
     std::fs::create_dir_all(path)
         .map_err(|error| LedgerError::Io { action: "make its folder", cause: error.to_string().into() })?;
     let mut options = database_options();
@@ -47,9 +49,12 @@ pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerEr
         failed("open", error)
     })?;
     let columns = Columns { db };
+    reach(FailPoint::Opened);
     check_version(&columns, true)?;
     let epoch = raise_epoch(&columns)?;
+    reach(FailPoint::EpochRaised);
     let lease = Lease::take(path, epoch)?;
+    reach(FailPoint::AfterOpen);
     Ok((columns, lease, epoch))
 }
 
@@ -122,6 +127,7 @@ fn check_version(columns: &Columns, may_write: bool) -> Result<(), LedgerError> 
         Some(VERSION_WITHOUT_RUNNING) if !may_write => Ok(()),
         Some(VERSION_WITHOUT_RUNNING) => {
             running::index_all(columns)?;
+            reach(FailPoint::Migrated);
             // Last: stopped before it, the next opening begins anew.
             put_meta(columns, VERSION, &STORE_VERSION.to_le_bytes())
         }
@@ -165,6 +171,7 @@ fn put_meta(columns: &Columns, key: &[u8], value: &[u8]) -> Result<(), LedgerErr
     let mut options = WriteOptions::default();
     options.set_sync(true);
     columns.db.write_opt(batch, &options).map_err(|error| failed("write its head", error))?;
+    reach(FailPoint::HeadWritten);
     columns.db.flush_cf(column).map_err(|error| failed("flush its head", error))
 }
 
