@@ -130,6 +130,12 @@ pub trait Ledger: LedgerRead {
     /// Stores images. They need not be durable before [`Ledger::set_mark`] returns.
     fn store_images(&self, channels: &[StoredChannel]) -> Result<(), LedgerError>;
 
+    /// The same for channels that had an image when the mark was moved last: their terms never change and need not be
+    /// stored again.
+    fn store_books(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
+        self.store_images(channels)
+    }
+
     /// Moves the mark, after all images that were stored before are durable. It is durable when this
     /// returns. Stopped before that, the old mark stands and the newer images do no harm.
     fn set_mark(&self, mark: &Head) -> Result<(), LedgerError>;

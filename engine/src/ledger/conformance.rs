@@ -9,10 +9,10 @@ use farebox_core::channel::Event;
 use farebox_core::journal::{Cursor, FrameBuilder, Head, Link};
 use farebox_core::units::{Amount, B256, BlockNumber};
 
-use self::author::{Author, accepted, image, opened, released, reserved, state};
+use self::author::{Author, opened, released, state};
 use super::{Ledger, LedgerError, LedgerRead, recover};
 
-pub(super) use self::author::identity;
+pub(super) use self::author::{accepted, identity, image, reserved};
 #[cfg(feature = "rocksdb")]
 pub(super) use self::author::{write_channel, write_running};
 

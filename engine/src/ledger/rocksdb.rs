@@ -16,9 +16,9 @@
 //! # Durability invariant
 //!
 //! [`Ledger::append`] is one put and one synced write: when it returns, RocksDB has called `fdatasync` on
-//! its write-ahead log. Images go into the log unsynced. Before the mark moves, their column families are
-//! flushed to table files, and only then the mark is written, synced: a mark is never newer than the
-//! images that it promises, whatever part of the log survives.
+//! its write-ahead log. Images do not go into the log: they are table files, synced before RocksDB takes them over
+//! (`images.rs`). Before the mark moves, everything else is flushed to table files as well, and only then the mark is
+//! written, synced: a mark is never newer than the images that it promises, whatever part of the log survives.
 //!
 //! # Recovery
 //!
@@ -37,6 +37,7 @@
 mod backup;
 mod columns;
 mod failure;
+mod images;
 mod lease;
 pub(super) mod meta;
 mod open;
@@ -47,20 +48,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use farebox_core::journal::{Head, encode_identity, encode_state};
+use farebox_core::journal::Head;
 use farebox_core::units::ChannelId;
 use rocksdb::{WriteBatch, WriteOptions};
 
 pub use self::backup::{Snapshots, discard_snapshot};
-use self::columns::{BALANCES, CHANNELS, Columns, JOURNAL, META};
+use self::columns::{Columns, JOURNAL, META};
 use self::failure::failed;
+use self::images::{Images, Part};
 use self::lease::Lease;
 pub use self::meta::STORE_VERSION;
 use self::running::Running;
 use super::{Ledger, LedgerError, LedgerRead, Standing, StoredChannel, StoredFrame};
-
-/// Images in one write. Larger ones would keep frames waiting behind them.
-const IMAGES_WRITE_MAX: usize = 256;
 
 /// The one writer of a RocksDB ledger.
 #[derive(Debug)]
@@ -71,6 +70,7 @@ pub struct RocksLedger {
     epoch: u64,
     last_frame: AtomicU64,
     running: Running,
+    images: Images,
 }
 
 /// A ledger as it was when this view was opened, beside a running writer or without one.
@@ -100,9 +100,9 @@ impl RocksLedger {
         // What a process that died has left of one.
         discard_snapshot(path)?;
         let last_frame = AtomicU64::new(columns.last_frame()?.max(columns.mark()?.sequence));
-        let running = Running::read(&columns)?;
+        let (running, images) = (Running::read(&columns)?, Images::new(path)?);
         let (columns, path) = (Arc::new(columns), std::path::absolute(path).unwrap_or_else(|_| path.into()));
-        Ok(Self { columns, path, lease, epoch, last_frame, running })
+        Ok(Self { columns, path, lease, epoch, last_frame, running, images })
     }
 
     /// Opens the ledger in the folder `path` for reading only. A running writer is not disturbed, and what
@@ -116,17 +116,19 @@ impl RocksLedger {
         Ok(RocksView { columns: open::for_reading(path.as_ref())? })
     }
 
-    fn write(&self, action: &'static str, batch: WriteBatch, sync: bool) -> Result<(), LedgerError> {
+    /// Writes, and waits for the disk.
+    fn write(&self, action: &'static str, batch: WriteBatch) -> Result<(), LedgerError> {
         self.lease.check()?;
         let mut options = WriteOptions::default();
-        options.set_sync(sync);
+        options.set_sync(true);
         self.columns.db.write_opt(batch, &options).map_err(|error| failed(action, error))
     }
 
-    fn flush(&self, names: &[&'static str]) -> Result<(), LedgerError> {
-        for name in names {
+    /// Moves all that is only in memory and in the log to table files.
+    fn flush(&self) -> Result<(), LedgerError> {
+        for name in columns::ALL {
             let column = self.columns.column(name)?;
-            self.columns.db.flush_cf(column).map_err(|error| failed("flush images", error))?;
+            self.columns.db.flush_cf(column).map_err(|error| failed("flush to table files", error))?;
         }
         Ok(())
     }
@@ -135,7 +137,7 @@ impl RocksLedger {
     fn delete_frames(&self, from: u64, until: u64) -> Result<(), LedgerError> {
         let mut batch = WriteBatch::default();
         batch.delete_range_cf(self.columns.column(JOURNAL)?, from.to_be_bytes(), until.to_be_bytes());
-        self.write("delete frames", batch, true)
+        self.write("delete frames", batch)
     }
 }
 
@@ -151,45 +153,31 @@ impl Ledger for RocksLedger {
         }
         let mut batch = WriteBatch::default();
         batch.put_cf(self.columns.column(JOURNAL)?, sequence.to_be_bytes(), frame);
-        self.write("append a frame", batch, true)?;
+        self.write("append a frame", batch)?;
         self.last_frame.store(sequence, Ordering::SeqCst);
         Ok(())
     }
 
     fn store_images(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
-        let (balances, identities) = (self.columns.column(BALANCES)?, self.columns.column(CHANNELS)?);
-        let meta = self.columns.column(META)?;
-        let mut index = self.running.lock();
-        let mut bytes = Vec::new();
-        for part in channels.chunks(IMAGES_WRITE_MAX) {
-            let mut batch = WriteBatch::default();
-            for stored in part {
-                bytes.clear();
-                encode_state(&mut bytes, &stored.state);
-                batch.put_cf(balances, stored.channel.0, &bytes);
-                bytes.clear();
-                encode_identity(&mut bytes, &stored.identity);
-                batch.put_cf(identities, stored.channel.0, &bytes);
-                index.note(&mut batch, meta, stored);
-            }
-            index.written(self.write("store images", batch, false))?;
-        }
-        Ok(())
+        self.images.store(&self.columns, &self.lease, &self.running, channels, Part::All)
+    }
+
+    fn store_books(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
+        self.images.store(&self.columns, &self.lease, &self.running, channels, Part::Books)
     }
 
     fn set_mark(&self, mark: &Head) -> Result<(), LedgerError> {
-        // What is in `meta` goes along, the mark before too: RocksDB keeps its log for what is not in table files,
-        // and reads all of it at the next start.
-        self.flush(&[CHANNELS, BALANCES, META])?;
+        // RocksDB keeps its log for what is not in table files, and reads all of it at the next start.
+        self.flush()?;
         let mut batch = WriteBatch::default();
         batch.put_cf(self.columns.column(META)?, meta::MARK, meta::encode_mark(mark));
-        self.write("move the checkpoint's mark", batch, true)
+        self.write("move the checkpoint's mark", batch)
     }
 
     fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError> {
         let through = sequence.min(self.columns.mark()?.sequence);
         // A mark that is lost with a damaged log must not be one whose frames are gone.
-        self.flush(&[META])?;
+        self.flush()?;
         self.delete_frames(0, through + 1)
     }
 

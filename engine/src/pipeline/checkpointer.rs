@@ -13,10 +13,33 @@ use crate::ledger::{Ledger, LedgerError, StoredChannel};
 /// Jobs that may wait for the checkpointer; behind them the committer waits.
 pub(super) const JOBS_MAX: usize = 64;
 
+/// Images that are stored with one call: enough that the files they end in are few and sorted in one go.
+const IMAGES_STORE_MAX: usize = 1 << 15;
+
+/// Channels as they were when a checkpoint came to them.
+#[derive(Debug, Default)]
+pub(super) struct Images {
+    /// Those that perhaps have no durable image yet.
+    pub(super) new: Vec<StoredChannel>,
+    /// Those whose terms are durable.
+    pub(super) known: Vec<StoredChannel>,
+}
+
+impl Images {
+    fn len(&self) -> usize {
+        self.new.len() + self.known.len()
+    }
+
+    fn append(&mut self, mut others: Self) {
+        self.new.append(&mut others.new);
+        self.known.append(&mut others.known);
+    }
+}
+
 /// What the committer hands over, in the order in which it has to happen.
 pub(super) enum Job {
     /// Store these.
-    Images(Vec<StoredChannel>),
+    Images(Images),
     /// All images of a checkpoint came before: move the mark.
     Mark {
         /// Where to.
@@ -33,6 +56,8 @@ pub(super) struct Checkpointer {
     pub(super) shared: Arc<Shared>,
     /// How many frames stay behind a mark; `None` for all of them.
     pub(super) keep_frames: Option<u64>,
+    /// Not stored yet.
+    pub(super) images: Images,
 }
 
 impl Checkpointer {
@@ -49,10 +74,14 @@ impl Checkpointer {
         }
     }
 
-    fn work(&self, job: Job) -> Result<(), LedgerError> {
+    fn work(&mut self, job: Job) -> Result<(), LedgerError> {
         match job {
-            Job::Images(channels) => self.ledger.store_images(&channels),
+            Job::Images(images) => {
+                self.images.append(images);
+                if self.images.len() >= IMAGES_STORE_MAX { self.store() } else { Ok(()) }
+            }
             Job::Mark { mark, generation } => {
+                self.store()?;
                 self.ledger.set_mark(&mark)?;
                 self.shared.set_durable_generation(generation);
                 report::checkpoint(mark.sequence);
@@ -63,5 +92,14 @@ impl Checkpointer {
                 }
             }
         }
+    }
+
+    fn store(&mut self) -> Result<(), LedgerError> {
+        let Images { new, known } = &mut self.images;
+        self.ledger.store_images(new)?;
+        self.ledger.store_books(known)?;
+        new.clear();
+        known.clear();
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use farebox_core::journal::{FrameBuilder, Head, Link};
 
-use super::checkpointer::Job;
+use super::checkpointer::{Images, Job};
 use super::message::{Batch, ToCommitter};
 use super::report;
 use super::shard::Control;
@@ -20,7 +20,7 @@ use super::shared::Shared;
 use super::threads::Intakes;
 use super::{Config, EngineError};
 use crate::fail_points::{FailPoint, reach};
-use crate::ledger::{Ledger, StoredChannel};
+use crate::ledger::Ledger;
 
 /// The committer's parts.
 pub(super) struct Committer {
@@ -47,6 +47,8 @@ pub(super) struct Checkpoint {
     pub(super) generation: u64,
     /// The frame that the newest one covers.
     pub(super) covers: u64,
+    /// Bytes of the frames since then that this process wrote.
+    pub(super) bytes: u64,
     /// The one under way: its mark, and how many shards still give images.
     pub(super) under_way: Option<(Head, usize)>,
 }
@@ -55,7 +57,7 @@ pub(super) struct Checkpoint {
 #[derive(Default)]
 struct Round {
     batches: Vec<Batch>,
-    images: Vec<(Vec<StoredChannel>, bool)>,
+    images: Vec<(Images, bool)>,
     record_bytes: usize,
 }
 
@@ -108,13 +110,13 @@ impl Committer {
                 round.record_bytes += batch.records.len();
                 round.batches.push(batch);
             }
-            ToCommitter::Images { generation, channels, last } => {
+            ToCommitter::Images { generation, images, last } => {
                 let is_last = last && generation == self.checkpoint.generation;
-                round.images.push((channels, is_last));
+                round.images.push((images, is_last));
             }
-            ToCommitter::Done(channels) => {
+            ToCommitter::Done(images) => {
                 self.shards_done += 1;
-                round.images.push((channels, false));
+                round.images.push((images, false));
             }
             ToCommitter::Wake => {}
         }
@@ -137,6 +139,7 @@ impl Committer {
         reach(FailPoint::FrameEncoded);
         self.ledger.append(bytes, sequence)?;
         report::frame(began.elapsed(), records_count, bytes.len());
+        self.checkpoint.bytes += bytes.len() as u64;
         let link = Link::to(bytes);
         self.head = Head { epoch, sequence, link, cursor: cursor.or(self.head.cursor) };
         if let Some(cursor) = cursor {
@@ -166,9 +169,9 @@ impl Committer {
     }
 
     /// Hands images on, now that every frame in them is appended.
-    fn pass_images(&mut self, images: Vec<(Vec<StoredChannel>, bool)>) -> Result<(), Ended> {
-        for (channels, is_last) in images {
-            self.tell_checkpointer(Job::Images(channels))?;
+    fn pass_images(&mut self, images: Vec<(Images, bool)>) -> Result<(), Ended> {
+        for (images, is_last) in images {
+            self.tell_checkpointer(Job::Images(images))?;
             let Some((_, shards_left)) = &mut self.checkpoint.under_way else { continue };
             *shards_left -= usize::from(is_last);
             if *shards_left == 0
@@ -184,11 +187,13 @@ impl Committer {
     /// Asks the shards for images when enough frames were written since the last time.
     fn begin_checkpoint(&mut self) {
         let since = self.head.sequence - self.checkpoint.covers;
-        if since < self.config.checkpoint_frames || self.checkpoint.under_way.is_some() {
+        let is_due =
+            since >= self.config.checkpoint_frames || self.checkpoint.bytes >= self.config.checkpoint_bytes;
+        if !is_due || self.checkpoint.under_way.is_some() {
             return;
         }
         let mark = self.head;
-        self.checkpoint.covers = mark.sequence;
+        (self.checkpoint.covers, self.checkpoint.bytes) = (mark.sequence, 0);
         self.checkpoint.generation += 1;
         self.checkpoint.under_way = Some((mark, self.controls.len()));
         for control in &self.controls {

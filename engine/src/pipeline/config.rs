@@ -38,6 +38,8 @@ pub struct Config {
     pub frame_bytes_max: usize,
     /// A checkpoint is written every so many frames: what a restart has to replay.
     pub checkpoint_frames: u64,
+    /// Or when the frames since the last one have so many bytes.
+    pub checkpoint_bytes: u64,
     /// How many frames are kept behind a checkpoint. `None` keeps all of them: the journal is the
     /// accounting.
     pub journal_keep_frames: Option<u64>,
@@ -69,6 +71,7 @@ impl Default for Config {
             commit_batches_max: 2,
             frame_bytes_max: 4 << 20,
             checkpoint_frames: 4_096,
+            checkpoint_bytes: 128 << 20,
             journal_keep_frames: None,
             resident_channels_max: 4_000_000,
             resident_bytes_max: 1 << 30,
@@ -104,6 +107,7 @@ impl Config {
             ("commit_batches_max", self.commit_batches_max as u64, 1, 64),
             ("frame_bytes_max", self.frame_bytes_max as u64, 1, FRAME_BYTES_MAX),
             ("checkpoint_frames", self.checkpoint_frames, 1, u64::MAX),
+            ("checkpoint_bytes", self.checkpoint_bytes, 1, u64::MAX),
             ("resident_channels_max", self.resident_channels_max as u64, 1, u64::MAX),
             ("resident_bytes_max", self.resident_bytes_max as u64, 1, u64::MAX),
             ("changes_max", self.changes_max as u64, 1, 1 << 24),

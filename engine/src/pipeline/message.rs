@@ -9,9 +9,9 @@ use farebox_core::voucher::AnySignedVoucher;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use super::checkpointer::Images;
 use super::slot::Part;
 use super::{Channel, EngineError, Step, Verdict};
-use crate::ledger::StoredChannel;
 
 /// Where an answer goes. Dropped unanswered, it tells the caller that the engine ended.
 pub(super) type ReplyTo<T> = oneshot::Sender<Result<T, EngineError>>;
@@ -224,12 +224,12 @@ pub(super) enum ToCommitter {
         /// The checkpoint that was asked for.
         generation: u64,
         /// The images, or some of them.
-        channels: Vec<StoredChannel>,
+        images: Images,
         /// Whether they are this shard's last for the checkpoint.
         last: bool,
     },
     /// A shard ended in good order; these are its last images.
-    Done(Vec<StoredChannel>),
+    Done(Images),
     /// Look at cursor and health.
     Wake,
 }

@@ -21,6 +21,7 @@ use farebox_core::voucher::{AnyDomain, ProtocolVersion};
 use self::packed::{Packer, Sample};
 use self::slots::{Home, Packed, Slots};
 use super::Channel;
+use super::checkpointer::Images;
 use crate::ledger::{LedgerError, LedgerRead, StoredChannel};
 
 /// Open channels of a shard. All of them together have some tens of megabytes.
@@ -235,12 +236,12 @@ impl Residents {
     }
 
     /// The next `max` images, and whether they are the last of the checkpoint.
-    pub(super) fn take_images(&mut self, max: usize) -> Option<(Vec<StoredChannel>, bool)> {
+    pub(super) fn take_images(&mut self, max: usize) -> Option<(Images, bool)> {
         if !self.is_imaging {
             return None;
         }
         let rest = self.imaging.len().saturating_sub(max);
-        let mut images = Vec::with_capacity(self.imaging.len() - rest);
+        let mut images = Images::default();
         for place in self.imaging.split_off(rest) {
             let image = self.stored(place);
             let (dirty, imaged) = match self.slots.home_mut(place) {
@@ -250,15 +251,17 @@ impl Residents {
             (*dirty, *imaged) = (false, self.generation);
             if self.unstored.contains(&image.channel) {
                 self.storing.push_back((self.generation, image.channel));
+                images.new.push(image);
+            } else {
+                images.known.push(image);
             }
-            images.push(image);
         }
         self.is_imaging = rest > 0;
         Some((images, rest == 0))
     }
 
     /// Images of all that changed, when the shard ends.
-    pub(super) fn take_all_images(&mut self) -> Vec<StoredChannel> {
+    pub(super) fn take_all_images(&mut self) -> Images {
         self.begin_images(self.generation);
         self.take_images(usize::MAX).map(|(images, _)| images).unwrap_or_default()
     }

@@ -136,7 +136,7 @@ impl Shard {
             report::residents(self.index, self.residents.len(), self.residents.bytes());
         }
         match self.residents.take_images(IMAGES_STEP_MAX) {
-            Some((channels, last)) => self.committer.send(ToCommitter::Images { generation, channels, last }),
+            Some((images, last)) => self.committer.send(ToCommitter::Images { generation, images, last }),
             None => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ use farebox_core::channel::Limits;
 use farebox_core::journal::FrameBuilder;
 use tokio::sync::watch;
 
-use super::checkpointer::{self, Checkpointer};
+use super::checkpointer::{self, Checkpointer, Images};
 use super::committer::{Checkpoint, Committer};
 use super::message::{Request, ToCommitter, ToShard};
 use super::residents::{Bounds, Residents};
@@ -206,8 +206,13 @@ pub(super) fn start(
         checkpoint: Checkpoint { covers, ..Checkpoint::default() },
         shards_done: 0,
     };
-    let checkpointer =
-        Checkpointer { jobs, ledger, shared: Arc::clone(&shared), keep_frames: config.journal_keep_frames };
+    let checkpointer = Checkpointer {
+        jobs,
+        ledger,
+        shared: Arc::clone(&shared),
+        keep_frames: config.journal_keep_frames,
+        images: Images::default(),
+    };
 
     let (joined_sender, joined) = watch::channel(false);
     let threads = Threads { intakes, committer: committer_sender, config, joined };

@@ -45,12 +45,12 @@ pub(super) fn opened(number: u16) -> Event {
     }
 }
 
-pub(super) fn accepted(amount: u128) -> Event {
+pub(in crate::ledger) fn accepted(amount: u128) -> Event {
     let signature = Signature::restore(&[7; 65]).unwrap();
     Event::Accepted { amount: Amount::new(amount), signature, at: UnixSeconds(11) }
 }
 
-pub(super) fn reserved(key: u8, amount: u128) -> Event {
+pub(in crate::ledger) fn reserved(key: u8, amount: u128) -> Event {
     Event::Reserved { key: RequestKey([key; 16]), amount: Amount::new(amount), at: UnixSeconds(12) }
 }
 
@@ -122,7 +122,7 @@ pub(super) fn state(number: u16, events: &[Event]) -> State {
     state
 }
 
-pub(super) fn image(number: u16, events: &[Event]) -> StoredChannel {
+pub(in crate::ledger) fn image(number: u16, events: &[Event]) -> StoredChannel {
     let identity = identity(number);
     StoredChannel {
         channel: identity.channel_id(),

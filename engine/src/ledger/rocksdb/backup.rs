@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use rocksdb::checkpoint::Checkpoint;
 
 use super::columns::Columns;
-use super::failure::failed;
+use super::failure::{failed, io_failed};
 use super::{RocksLedger, open};
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
@@ -123,14 +123,6 @@ pub fn discard_snapshot(store: &Path) -> Result<(), LedgerError> {
         }
     }
     Ok(())
-}
-
-fn io_failed(action: &'static str, error: &io::Error) -> LedgerError {
-    let cause = error.to_string().into();
-    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        return LedgerError::DiskFull { action, cause };
-    }
-    LedgerError::Io { action, cause }
 }
 
 #[cfg(test)]

@@ -74,7 +74,7 @@ impl Columns {
             let column = self.column(name)?;
             self.db.get_pinned_cf(column, channel.0).map_err(|error| failed("read a channel", error))
         };
-        // Books first: both are stored in one write, which may happen just now.
+        // Books first: terms are stored before them, perhaps just now.
         let Some(state) = get(BALANCES)? else { return Ok(None) };
         match get(CHANNELS)? {
             Some(identity) => stored(channel, &state, &identity).map(Some),
@@ -82,8 +82,8 @@ impl Columns {
         }
     }
 
-    /// Walks both families side by side, as of one moment: one write stores both, so their keys are the
-    /// same.
+    /// Walks both families side by side, as of one moment. Terms are stored before books, so there may be some whose
+    /// books never came: nobody was told of such a channel.
     pub(super) fn channels(
         &self,
         after: Option<ChannelId>,
@@ -96,9 +96,10 @@ impl Columns {
         for state in states.take(max) {
             let (key, state) = state.map_err(|error| failed("read channels", error))?;
             let channel = channel_id(&key)?;
-            match identities.next().transpose().map_err(|error| failed("read channels", error))? {
+            let identity = identities.find(|entry| !matches!(entry, Ok((found, _)) if *found < key));
+            match identity.transpose().map_err(|error| failed("read channels", error))? {
                 Some((found, identity)) if found == key => page.push(stored(channel, &state, &identity)?),
-                Some(_) | None => return Err(damaged(channel, "its books and its terms do not pair up")),
+                Some(_) | None => return Err(damaged(channel, "its books are stored, its terms are not")),
             }
         }
         Ok(page)

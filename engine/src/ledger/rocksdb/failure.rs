@@ -1,4 +1,6 @@
-//! RocksDB's failures, in our words.
+//! Failures of RocksDB and of the disk, in our words.
+
+use std::io;
 
 use rocksdb::{Error, ErrorKind};
 
@@ -18,6 +20,15 @@ pub(super) fn failed(action: &'static str, error: Error) -> LedgerError {
         ErrorKind::Corruption => LedgerError::Corrupt { what: cause.into() },
         _ => LedgerError::Io { action, cause: cause.into() },
     }
+}
+
+/// The same for what we do with files ourselves.
+pub(super) fn io_failed(action: &'static str, error: &io::Error) -> LedgerError {
+    let cause = error.to_string().into();
+    if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return LedgerError::DiskFull { action, cause };
+    }
+    LedgerError::Io { action, cause }
 }
 
 /// Whether the lock file is held, by this or by another process.

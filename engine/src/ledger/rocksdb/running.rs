@@ -1,4 +1,5 @@
-//! The index of channels with running requests: a key in `meta` for each, written with its image in one batch.
+//! The index of channels with running requests: a key in `meta` for each, added before its image is stored and removed
+//! after another one was.
 //!
 //! A start ends the requests that nobody is left to deliver to. With this index it need not read every image to find
 //! them: they are here, or in the journal behind the mark. For as of the mark all images and this index are
@@ -43,20 +44,26 @@ impl Running {
 }
 
 impl Index {
-    /// Adds to an image's batch what the index needs.
-    pub(super) fn note(&mut self, batch: &mut WriteBatch, meta: &ColumnFamily, image: &StoredChannel) {
+    /// Adds what an image needs to the batches that are written before and after it.
+    pub(super) fn note(
+        &mut self,
+        before: &mut WriteBatch,
+        after: &mut WriteBatch,
+        meta: &ColumnFamily,
+        image: &StoredChannel,
+    ) {
         let channel = image.channel;
         if image.state.reservations.is_empty() {
             if self.stored.remove(&channel) {
-                batch.delete_cf(meta, key(channel));
+                after.delete_cf(meta, key(channel));
             }
         } else if self.stored.insert(channel) {
-            batch.put_cf(meta, key(channel), []);
+            before.put_cf(meta, key(channel), []);
             self.adding.push(channel);
         }
     }
 
-    /// Hears whether the batch was written. If not, what it would have added is to be added again.
+    /// Hears whether the batch before the images was written. If not, what it would have added is to be added again.
     pub(super) fn written(&mut self, result: Result<(), LedgerError>) -> Result<(), LedgerError> {
         for channel in self.adding.drain(..) {
             if result.is_err() {

@@ -2,15 +2,16 @@
 
 use std::process::Command;
 
-use farebox_core::journal::{FrameBuilder, Head, Link};
+use farebox_core::journal::{FrameBuilder, Head, Link, encode_identity};
 use rocksdb::{DB, Options};
 use tempfile::TempDir;
 
-use super::columns::{ALL, BALANCES, JOURNAL, META};
+use super::columns::{ALL, BALANCES, CHANNELS, JOURNAL, META};
 use super::failure::failed;
+use super::images::FILE_IMAGES_MIN;
 use super::meta::{RUNNING, VERSION};
 use super::{RocksLedger, RocksView, STORE_VERSION};
-use crate::ledger::conformance::{Disk, conformance, identity, write_running};
+use crate::ledger::conformance::{Disk, accepted, conformance, identity, image, reserved, write_running};
 use crate::ledger::{Ledger, LedgerError, LedgerRead, recover};
 
 struct Folder(TempDir);
@@ -120,6 +121,45 @@ fn damaged_images_are_told_by_channel() {
             other => panic!("expected a damaged channel, found {other:?}"),
         }
     }
+}
+
+/// Enough images at once to become files of their own: with and without terms, twice the same channel, over older ones.
+#[test]
+fn many_images_are_stored_as_files() {
+    let many = u16::try_from(2 * FILE_IMAGES_MIN).unwrap();
+    let disk = Folder::new();
+    let ledger = disk.open().unwrap();
+    let running = [accepted(100), reserved(1, 40)];
+    let mut images: Vec<_> = (0..many).map(|number| image(number, &[])).collect();
+    ledger.store_images(&images).unwrap();
+    ledger.store_images(&[image(5, &[accepted(7)])]).unwrap();
+    let newer =
+        |number| if number % 2 == 0 { image(number, &running) } else { image(number, &[accepted(9)]) };
+    let again: Vec<_> = (0..many).map(|number| image(number, &[accepted(8)])).collect();
+    images = (0..many).map(newer).collect();
+    ledger.store_books(&again.into_iter().chain(images.iter().cloned()).collect::<Vec<_>>()).unwrap();
+    images.sort_by_key(|image| image.channel);
+    let expected: Vec<_> = images.iter().filter(|image| !image.state.reservations.is_empty()).collect();
+    let view = disk.view();
+    for ledger in [&ledger as &dyn LedgerRead, &view] {
+        assert_eq!(ledger.channels(None, images.len() + 1).unwrap(), images);
+        let running = ledger.running(None, images.len()).unwrap();
+        assert!(running.iter().eq(expected.iter().map(|image| &image.channel)));
+        assert_eq!(ledger.load(images[3].channel).unwrap().as_ref(), Some(&images[3]));
+    }
+    // What a process that died in the middle leaves: a file nobody took over, and terms without books.
+    drop((ledger, view));
+    let unfinished = disk.0.path().join("farebox.images");
+    std::fs::write(unfinished.join("balances"), b"half").unwrap();
+    let raw = disk.raw();
+    let mut terms = Vec::new();
+    encode_identity(&mut terms, &identity(many + 1));
+    raw.put_cf(raw.cf_handle(CHANNELS).unwrap(), identity(many + 1).channel_id().0, &terms).unwrap();
+    drop(raw);
+    let ledger = disk.open().unwrap();
+    assert!(!unfinished.exists());
+    assert_eq!(ledger.load(identity(many + 1).channel_id()).unwrap(), None);
+    assert_eq!(ledger.channels(None, images.len() + 1).unwrap(), images);
 }
 
 /// Cuts and flips the very file that a crash leaves: RocksDB's write-ahead log.
