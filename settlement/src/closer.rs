@@ -13,7 +13,7 @@ use farebox_core::channel::{Claim, Identity};
 use farebox_core::units::{Amount, B256, ChannelId, UnixSeconds};
 use farebox_engine::chain::{CloseFailure, ClosedOnChain};
 use farebox_engine::{Clock, Engine};
-use farebox_settlement_plan::{Attempt, CloseCall, Observation, plan_close};
+use farebox_settlement_plan::{Attempt, ClaimCall, Observation, plan_close};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
@@ -155,7 +155,7 @@ impl Closer {
     /// Signs the close. Its gas is estimated, which also runs it: a close that would revert is not sent.
     async fn prepare(
         &self,
-        call: &CloseCall,
+        call: &ClaimCall,
         identity: &Identity,
     ) -> Result<(Signed, Attempt), CloseFailure> {
         let close = &self.config.close;
@@ -204,7 +204,7 @@ impl Closer {
         &self,
         signed: &Signed,
         attempt: Attempt,
-        call: &CloseCall,
+        call: &ClaimCall,
         identity: &Identity,
         on_chain: &OnChain,
     ) -> Result<ClosedOnChain, CloseFailure> {
@@ -235,7 +235,7 @@ impl Closer {
         &self,
         head: Head,
         attempt: Attempt,
-        call: &CloseCall,
+        call: &ClaimCall,
         identity: &Identity,
     ) -> Result<ClosedOnChain, CloseFailure> {
         let tx_hash = attempt.tx_hash;
@@ -257,7 +257,7 @@ impl Closer {
         &self,
         receipt: Receipt,
         attempt: Attempt,
-        call: &CloseCall,
+        call: &ClaimCall,
         identity: &Identity,
         on_chain: &OnChain,
     ) -> Result<ClosedOnChain, CloseFailure> {
@@ -279,7 +279,7 @@ impl Closer {
     async fn conclude_reverted(
         &self,
         receipt: &Receipt,
-        call: &CloseCall,
+        call: &ClaimCall,
         identity: &Identity,
     ) -> Result<ClosedOnChain, CloseFailure> {
         let tx_hash = receipt.tx_hash;
@@ -340,7 +340,7 @@ fn not_sent(cause: &dyn std::fmt::Display) -> CloseFailure {
 
 /// The claim must fit what the escrow holds now. When somebody else settled more, the watcher tells the
 /// books, and the next claim takes it in.
-fn check_claim(call: &CloseCall, on_chain: &OnChain) -> Result<(), CloseFailure> {
+fn check_claim(call: &ClaimCall, on_chain: &OnChain) -> Result<(), CloseFailure> {
     let (capture, settled, deposit) = (call.capture, on_chain.settled, on_chain.deposit);
     if capture < settled {
         return Err(not_sent(&format!("it captures {capture}, but {settled} is settled on chain")));
@@ -363,7 +363,7 @@ fn closed_by(fact: &Fact, tx_hash: B256) -> Option<ClosedOnChain> {
 
 /// Compares what the escrow paid with what it should have paid. A top-up between our look and the close
 /// explains a larger refund; nothing explains a smaller one, or another capture.
-fn check_payout(call: &CloseCall, on_chain: &OnChain, closed: &ClosedOnChain) {
+fn check_payout(call: &ClaimCall, on_chain: &OnChain, closed: &ClosedOnChain) {
     let paid_out = closed.captured.checked_add(closed.refunded);
     let is_complete = paid_out.is_some_and(|paid_out| paid_out >= on_chain.deposit);
     if closed.captured == call.capture && is_complete {

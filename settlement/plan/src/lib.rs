@@ -5,10 +5,13 @@
 //!
 //! | module | what it decides |
 //! |---|---|
-//! | [`close_call`] | which call with which arguments closes a channel |
+//! | [`claim_call`] | which call with which arguments settles or closes a channel |
 //! | [`attempt`] | the life of one transaction, from signing to a fate that is sure |
 //! | [`deadline`] | until when a close request must be answered |
 //! | [`backoff`] | when to try again |
+//! | [`planner`] | which channels are claimed, why, and in which transaction |
+//! | [`reorg`] | which facts count when a chain takes blocks back |
+//! | [`gas`] | what gas costs, and what is offered for it |
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -16,10 +19,13 @@ extern crate alloc;
 
 pub mod attempt;
 pub mod backoff;
-pub mod close_call;
+pub mod claim_call;
 pub mod deadline;
+pub mod gas;
+pub mod planner;
+pub mod reorg;
 
 pub use attempt::{Attempt, Observation, Phase};
 pub use backoff::Backoff;
-pub use close_call::{CloseCall, PlanError, plan_close};
+pub use claim_call::{CallArguments, ClaimCall, PlanError, plan_close, plan_settle};
 pub use deadline::{CloseDeadlines, Urgency};

@@ -1,4 +1,4 @@
-//! Which call with which arguments closes a channel.
+//! Which call with which arguments settles or closes a channel.
 //!
 //! The books decide what is claimed ([`Claim`]); this module says it in the words of the escrow, and
 //! refuses a claim that the escrow would refuse or that would pay more than was spent.
@@ -9,31 +9,47 @@ use farebox_core::channel::{Claim, Identity, Terms};
 use farebox_core::units::{Address, Amount, ChannelId};
 use farebox_core::voucher::v2;
 
-/// One call of an escrow's `close`.
+/// One call of an escrow that pays the payee.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CloseCall {
+pub struct ClaimCall {
     /// The escrow to call.
     pub escrow: Address,
-    /// The channel that it closes.
+    /// The channel.
     pub channel: ChannelId,
     /// What the payee will have got over the channel's life.
     pub capture: Amount,
     /// The function and its arguments.
-    pub arguments: CloseArguments,
+    pub arguments: CallArguments,
 }
 
-/// The arguments of `close`, by protocol.
+/// A function and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CloseArguments {
+pub enum CallArguments {
+    /// v1: `settle(bytes32 channelId, uint128 cumulativeAmount, bytes signature)`.
+    SettleV1 {
+        /// The voucher's amount, all of which is paid.
+        cumulative: Amount,
+        /// Its signature.
+        signature: Vec<u8>,
+    },
+    /// v2: `settle(descriptor, uint96 cumulativeAmount, bytes signature)`.
+    SettleV2 {
+        /// The channel's terms.
+        descriptor: v2::Descriptor,
+        /// The voucher's amount, all of which is paid.
+        cumulative: Amount,
+        /// Its signature.
+        signature: Vec<u8>,
+    },
     /// `close(bytes32 channelId, uint128 cumulativeAmount, bytes signature)`: pays the whole voucher.
-    V1 {
+    CloseV1 {
         /// The voucher's amount.
         cumulative: Amount,
         /// The voucher's signature; empty when nothing above `settled` is claimed.
         signature: Vec<u8>,
     },
     /// `close(descriptor, uint96 cumulativeAmount, uint96 captureAmount, bytes signature)`.
-    V2 {
+    CloseV2 {
         /// The channel's terms.
         descriptor: v2::Descriptor,
         /// The voucher's amount.
@@ -43,6 +59,13 @@ pub enum CloseArguments {
         /// The voucher's signature; empty when nothing above `settled` is captured.
         signature: Vec<u8>,
     },
+}
+
+impl ClaimCall {
+    /// True when it ends the channel.
+    pub const fn is_close(&self) -> bool {
+        matches!(self.arguments, CallArguments::CloseV1 { .. } | CallArguments::CloseV2 { .. })
+    }
 }
 
 /// A claim that no escrow would honour. The books never make one; if they do, nothing is sent.
@@ -64,6 +87,16 @@ pub enum PlanError {
         /// The voucher's amount.
         cumulative: Amount,
     },
+    /// A `settle` without a voucher, or for less than its voucher.
+    #[error(
+        "a settle pays a voucher whole and needs its signature; the claim captures {capture} of {cumulative}"
+    )]
+    SettleNotWhole {
+        /// What would be captured.
+        capture: Amount,
+        /// The voucher's amount.
+        cumulative: Amount,
+    },
     /// The amount does not fit the 96 bits of a v2 channel.
     #[error("the amount {amount} does not fit the 96 bits of a v2 channel")]
     AmountAboveV2 {
@@ -76,7 +109,7 @@ pub enum PlanError {
 ///
 /// A claim without a signature captures nothing above what is settled: both escrows look at the signature
 /// only when the amount exceeds `settled`, and then empty bytes are sent.
-pub fn plan_close(identity: &Identity, claim: &Claim) -> Result<CloseCall, PlanError> {
+pub fn plan_close(identity: &Identity, claim: &Claim) -> Result<ClaimCall, PlanError> {
     let Claim { cumulative, capture, ref signature } = *claim;
     if capture > cumulative {
         return Err(PlanError::CaptureAboveVoucher { capture, cumulative });
@@ -86,13 +119,30 @@ pub fn plan_close(identity: &Identity, claim: &Claim) -> Result<CloseCall, PlanE
         Terms::V1(_) if capture != cumulative => {
             return Err(PlanError::PartialCaptureInV1 { capture, cumulative });
         }
-        Terms::V1(_) => CloseArguments::V1 { cumulative, signature },
+        Terms::V1(_) => CallArguments::CloseV1 { cumulative, signature },
         Terms::V2(_) if cumulative > Amount::MAX_V2 => {
             return Err(PlanError::AmountAboveV2 { amount: cumulative });
         }
-        Terms::V2(descriptor) => CloseArguments::V2 { descriptor, cumulative, capture, signature },
+        Terms::V2(descriptor) => CallArguments::CloseV2 { descriptor, cumulative, capture, signature },
     };
-    Ok(CloseCall { escrow: identity.escrow, channel: identity.channel_id(), capture, arguments })
+    Ok(ClaimCall { escrow: identity.escrow, channel: identity.channel_id(), capture, arguments })
+}
+
+/// Says a settlement in the words of the escrow: it pays a voucher whole, so the claim is one.
+pub fn plan_settle(identity: &Identity, claim: &Claim) -> Result<ClaimCall, PlanError> {
+    let Claim { cumulative, capture, ref signature } = *claim;
+    let Some(signature) = signature.as_ref().filter(|_| capture == cumulative) else {
+        return Err(PlanError::SettleNotWhole { capture, cumulative });
+    };
+    let signature = signature.as_bytes().to_vec();
+    let arguments = match identity.terms {
+        Terms::V1(_) => CallArguments::SettleV1 { cumulative, signature },
+        Terms::V2(_) if cumulative > Amount::MAX_V2 => {
+            return Err(PlanError::AmountAboveV2 { amount: cumulative });
+        }
+        Terms::V2(descriptor) => CallArguments::SettleV2 { descriptor, cumulative, signature },
+    };
+    Ok(ClaimCall { escrow: identity.escrow, channel: identity.channel_id(), capture, arguments })
 }
 
 #[cfg(test)]
@@ -145,7 +195,8 @@ mod tests {
         let call = plan_close(&v2(), &claim(500, 300, true)).expect("a legal claim");
         assert_eq!(call.channel, v2().channel_id());
         assert_eq!(call.capture, Amount::new(300));
-        let CloseArguments::V2 { cumulative, capture, signature, descriptor: said } = call.arguments else {
+        let CallArguments::CloseV2 { cumulative, capture, signature, descriptor: said } = call.arguments
+        else {
             panic!("a v2 channel has a v2 call");
         };
         assert_eq!((cumulative, capture), (Amount::new(500), Amount::new(300)));
@@ -157,10 +208,27 @@ mod tests {
     fn nothing_to_claim_needs_no_signature() {
         for identity in [v1(), v2()] {
             let call = plan_close(&identity, &claim(0, 0, false)).expect("a legal claim");
-            let (CloseArguments::V1 { signature, .. } | CloseArguments::V2 { signature, .. }) =
-                call.arguments;
+            let (CallArguments::CloseV1 { signature, .. } | CallArguments::CloseV2 { signature, .. }) =
+                call.arguments
+            else {
+                panic!("a close")
+            };
             assert!(signature.is_empty());
+            assert!(plan_settle(&identity, &claim(0, 0, false)).is_err(), "a settle needs one");
         }
+    }
+
+    #[test]
+    fn a_settle_pays_a_voucher_whole_or_is_refused() {
+        for identity in [v1(), v2()] {
+            let call = plan_settle(&identity, &claim(300, 300, true)).expect("a legal claim");
+            assert!(!call.is_close());
+            assert_eq!((call.capture, call.channel), (Amount::new(300), identity.channel_id()));
+            let part = plan_settle(&identity, &claim(500, 300, true));
+            let (capture, cumulative) = (Amount::new(300), Amount::new(500));
+            assert_eq!(part, Err(PlanError::SettleNotWhole { capture, cumulative }));
+        }
+        assert!(plan_settle(&v2(), &claim(1 << 96, 1 << 96, true)).is_err());
     }
 
     #[test]
@@ -182,8 +250,9 @@ mod tests {
             let identity = if second { v2() } else { v1() };
             if let Ok(call) = plan_close(&identity, &claim(cumulative, capture, signed)) {
                 let paid = match call.arguments {
-                    CloseArguments::V1 { cumulative, .. } => cumulative,
-                    CloseArguments::V2 { capture, .. } => capture,
+                    CallArguments::CloseV1 { cumulative, .. } => cumulative,
+                    CallArguments::CloseV2 { capture, .. } => capture,
+                    other => panic!("no close: {other:?}"),
                 };
                 prop_assert_eq!(paid.get(), capture);
                 prop_assert_eq!(call.capture.get(), capture);
