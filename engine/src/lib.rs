@@ -19,7 +19,7 @@
 //!     voucher: AnySignedVoucher,
 //!     request: RequestKey, // a retry with the same key is charged once
 //! ) -> Result<bool, EngineError> {
-//!     let price = Spend::Charge { key: request, amount: Amount::new(25), units: 1 };
+//!     let price = Spend::Charge { key: Some(request), amount: Amount::new(25), units: 1 };
 //!     let verdict = engine.submit(channel, voucher, price).await?; // resolves when it is durable
 //!     Ok(verdict.paid().is_ok())
 //! }

@@ -100,7 +100,7 @@ async fn serve(engine: Engine, number: u32) {
     println!("ack {number} {amount} .");
     loop {
         amount += 1;
-        let then = Spend::Charge { key: key(amount as u64), amount: Amount::new(1), units: 1 };
+        let then = Spend::Charge { key: Some(key(amount as u64)), amount: Amount::new(1), units: 1 };
         accepted(engine.submit(payer.channel, payer.sign(amount), then).await.unwrap());
         println!("ack {number} {amount} .");
     }

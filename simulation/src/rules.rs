@@ -56,6 +56,9 @@ fn must(number: u8, holds: bool, what: impl FnOnce() -> String) -> Check {
     if holds { Ok(()) } else { broken(Rule::Money(number), what()) }
 }
 
+/// What a paid request is called, if it has a name.
+type Name = Option<[u8; 16]>;
+
 /// What is known of one channel from outside.
 #[derive(Clone, Debug, Default)]
 struct Seen {
@@ -63,12 +66,12 @@ struct Seen {
     signed: BTreeSet<u128>,
     /// What was settled when it entered the books.
     base: u128,
-    /// What was charged for each paid request, as its answers said.
-    paid: BTreeMap<[u8; 16], u128>,
+    /// What was charged for each paid request, and for those without a name, as the answers said.
+    paid: BTreeMap<Name, u128>,
     /// What requests may have been charged whose answer is not there yet.
-    pending: BTreeMap<u64, ([u8; 16], u128)>,
+    pending: BTreeMap<u64, (Name, u128)>,
     /// The same of requests whose answer a crash took.
-    lost: Vec<([u8; 16], u128)>,
+    lost: Vec<(Name, u128)>,
 }
 
 /// Who watches.
@@ -119,9 +122,9 @@ impl Witness {
         match (&request.op, answer) {
             (Op::Open { settled, .. }, Answer::Done) if before.is_none() => seen.base = *settled,
             (_, Answer::Replayed(outcome)) => {
-                let paid = seen.paid.entry(outcome.key.0).or_default();
+                let paid = seen.paid.entry(Some(outcome.key.0)).or_default();
                 *paid = (*paid).max(outcome.charged.get());
-                seen.lost.retain(|(key, _)| *key != outcome.key.0);
+                seen.lost.retain(|(key, _)| *key != Some(outcome.key.0));
             }
             (op, Answer::Done) => {
                 if let Some((key, amount)) = charge_of(op) {
@@ -220,12 +223,13 @@ impl Witness {
 }
 
 /// What a request may charge, and in which name.
-fn charge_of(op: &Op) -> Option<([u8; 16], u128)> {
+fn charge_of(op: &Op) -> Option<(Name, u128)> {
     match op {
         Op::Submit { then: Spend::Charge { key, amount, .. }, .. }
-        | Op::Step(Step::Spend(Spend::Charge { key, amount, .. }) | Step::Capture { key, amount, .. }) => {
-            Some((key.0, amount.get()))
+        | Op::Step(Step::Spend(Spend::Charge { key, amount, .. })) => {
+            Some((key.map(|key| key.0), amount.get()))
         }
+        Op::Step(Step::Capture { key, amount, .. }) => Some((Some(key.0), amount.get())),
         _ => None,
     }
 }

@@ -33,7 +33,10 @@ fn the_rules_alone_find_every_planted_mistake() {
         Bug::CloseWholeVoucher | Bug::SettleUnspent => vec![Rule::Money(2)],
         Bug::LowerPays => vec![Rule::Money(3), Rule::Money(5)],
         Bug::PublicPays => vec![Rule::Money(4)],
-        Bug::SplitStep => vec![Rule::Money(2), Rule::Money(5), Rule::Money(8), Rule::Promise],
+        // Books from before the batch also hide a close request that came in it.
+        Bug::SplitStep => {
+            vec![Rule::Money(2), Rule::Money(5), Rule::Money(7), Rule::Money(8), Rule::Promise]
+        }
         Bug::ReopenResets => vec![Rule::Money(2), Rule::Money(3), Rule::Money(6)],
         Bug::IgnoreCloseRequest => vec![Rule::Money(7)],
         Bug::ForgetOutcomes => vec![Rule::Money(8), Rule::Promise],

@@ -47,10 +47,5 @@ fn above_deposit(state: &State, amount: Amount) -> Option<Rejection> {
 
 /// Whether the paid request is running or finished.
 fn is_known(state: &State, then: &Spend) -> bool {
-    match then {
-        Spend::Nothing => false,
-        Spend::Charge { key, .. } | Spend::Reserve { key, .. } => {
-            state.outcomes.get(key).is_some() || state.reservation(key).is_some()
-        }
-    }
+    then.key().is_some_and(|key| state.outcomes.get(key).is_some() || state.reservation(key).is_some())
 }

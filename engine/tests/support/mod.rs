@@ -101,7 +101,7 @@ pub fn key(number: u64) -> RequestKey {
 }
 
 pub fn charge(number: u64, amount: u128) -> Spend {
-    Spend::Charge { key: key(number), amount: Amount::new(amount), units: 1 }
+    Spend::Charge { key: Some(key(number)), amount: Amount::new(amount), units: 1 }
 }
 
 pub fn reserve(number: u64, amount: u128) -> Spend {

@@ -107,7 +107,7 @@ impl Account {
     }
 
     fn paid_before(&self, spend: &Spend) -> Result<Option<Receipt>, No> {
-        let (Spend::Charge { key, .. } | Spend::Reserve { key, .. }) = spend else { return Ok(None) };
+        let Some(key) = spend.key() else { return Ok(None) };
         if let Some(receipt) = self.ended.iter().find(|receipt| receipt.key == key.0) {
             return Ok(Some(*receipt));
         }
@@ -140,7 +140,9 @@ impl Account {
             Spend::Nothing => {}
             Spend::Charge { key, amount, units } => {
                 self.charge(amount.get(), units);
-                self.receipt(key.0, amount.get(), units);
+                if let Some(key) = key {
+                    self.receipt(key.0, amount.get(), units);
+                }
             }
             Spend::Reserve { key, amount } => {
                 self.running.push(Running { key: key.0, left: amount.get(), taken: 0, units: 0 });

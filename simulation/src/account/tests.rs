@@ -16,7 +16,7 @@ fn submit(amount: u128, then: Spend) -> Op {
 }
 
 fn charge(name: u8, amount: u128) -> Spend {
-    Spend::Charge { key: RequestKey([name; 16]), amount: Amount::new(amount), units: 1 }
+    Spend::Charge { key: Some(RequestKey([name; 16])), amount: Amount::new(amount), units: 1 }
 }
 
 fn word(said: Said) -> Word {

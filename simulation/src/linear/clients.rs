@@ -70,7 +70,7 @@ fn spend(dice: &mut Xoshiro256PlusPlus) -> Spend {
     let amount = Amount::new(dice.random_range(0..=4) * 5);
     match dice.random_range(0..10) {
         0..2 => Spend::Nothing,
-        2..6 => Spend::Charge { key: key(dice), amount, units: 1 },
+        2..6 => Spend::Charge { key: dice.random_bool(0.8).then(|| key(dice)), amount, units: 1 },
         _ => Spend::Reserve { key: key(dice), amount },
     }
 }

@@ -28,7 +28,7 @@ fn done(accepted: u128, spent: u128) -> Answer {
 }
 
 fn pay(name: u8) -> Op {
-    let then = Spend::Charge { key: RequestKey([name; 16]), amount: Amount::new(20), units: 1 };
+    let then = Spend::Charge { key: Some(RequestKey([name; 16])), amount: Amount::new(20), units: 1 };
     Op::Submit { amount: 40, genuine: true, then }
 }
 

@@ -104,9 +104,9 @@ fn granted(request: &Request, reply: &Reply, before: &State, after: &State) -> R
     let (key, price, reserved) = match spend {
         Spend::Nothing => return if charged == 0 { Ok(()) } else { broken(5) },
         Spend::Charge { key, amount, .. } => (key, amount.get(), 0),
-        Spend::Reserve { key, amount } => (key, 0, amount.get()),
+        Spend::Reserve { key, amount } => (Some(key), 0, amount.get()),
     };
-    if before.outcomes.get(&key).is_some() || before.reservation(&key).is_some() {
+    if key.is_some_and(|key| before.outcomes.get(&key).is_some() || before.reservation(&key).is_some()) {
         return broken(8);
     }
     if !after.settled.is_zero() && after.accepted <= after.settled {

@@ -114,7 +114,7 @@ impl World {
         let amount = Amount::new(self.dice.random_range(0..=8) * GRAIN);
         match self.dice.random_range(0..10) {
             0..2 => Spend::Nothing,
-            2..7 => Spend::Charge { key: self.key(index), amount, units: 1 },
+            2..7 => Spend::Charge { key: (!self.chance(20)).then(|| self.key(index)), amount, units: 1 },
             _ => Spend::Reserve { key: self.key(index), amount },
         }
     }

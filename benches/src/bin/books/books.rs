@@ -110,7 +110,7 @@ impl Books {
 pub fn charge(number: usize) -> Spend {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&(number as u64).to_le_bytes());
-    Spend::Charge { key: RequestKey(key), amount: Amount::new(1), units: 1 }
+    Spend::Charge { key: Some(RequestKey(key)), amount: Amount::new(1), units: 1 }
 }
 
 /// A folder on the disk that is measured.

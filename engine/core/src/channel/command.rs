@@ -100,8 +100,10 @@ pub enum Spend {
     Nothing,
     /// A whole price at once.
     Charge {
-        /// The paid request: charged once, whatever is retried (rule 8).
-        key: RequestKey,
+        /// The paid request: charged once, whatever is retried (rule 8). Without a name no outcome is kept,
+        /// and the same call twice charges twice: for a service that bills what it delivered and retries
+        /// nothing, such as by the token.
+        key: Option<RequestKey>,
         /// The price.
         amount: Amount,
         /// Units that the price buys.
@@ -109,11 +111,22 @@ pub enum Spend {
     },
     /// Set money aside for a request whose delivery may fail or whose price is not known yet.
     Reserve {
-        /// The paid request.
+        /// The paid request; the captures and the end of the reservation name it.
         key: RequestKey,
         /// What to set aside.
         amount: Amount,
     },
+}
+
+impl Spend {
+    /// The name of the paid request, when it has one.
+    pub const fn key(&self) -> Option<&RequestKey> {
+        match self {
+            Self::Nothing => None,
+            Self::Charge { key, .. } => key.as_ref(),
+            Self::Reserve { key, .. } => Some(key),
+        }
+    }
 }
 
 /// Why a channel is closed.

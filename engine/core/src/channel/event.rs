@@ -52,8 +52,8 @@ pub enum Event {
     },
     /// A whole price was charged.
     Charged {
-        /// The paid request.
-        key: RequestKey,
+        /// The paid request; without a name its outcome is not remembered.
+        key: Option<RequestKey>,
         /// The price.
         amount: Amount,
         /// Units bought.

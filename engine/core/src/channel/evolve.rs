@@ -59,7 +59,9 @@ impl State {
             }
             Event::Charged { key, amount, units, at } => {
                 self.spend(*amount, *units);
-                self.finish(Outcome { key: *key, charged: *amount, units: *units, ..self.balance() });
+                if let Some(key) = key {
+                    self.finish(Outcome { key: *key, charged: *amount, units: *units, ..self.balance() });
+                }
                 self.touch(*at);
                 self.owe_since(*at);
             }

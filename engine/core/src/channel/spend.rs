@@ -40,9 +40,9 @@ pub(super) fn spend(
 }
 
 /// Looks for an earlier try of the same paid request: finished, it is answered again and charges
-/// nothing; still running, it is refused (rule 8).
+/// nothing; still running, it is refused (rule 8). A charge without a name is always a new one.
 pub(super) fn replayed(state: &State, spend: &Spend) -> Result<Option<Decision>, Rejection> {
-    let (Spend::Charge { key, .. } | Spend::Reserve { key, .. }) = spend else { return Ok(None) };
+    let Some(key) = spend.key() else { return Ok(None) };
     if let Some(outcome) = state.outcomes.get(key) {
         return Ok(Some(Decision { events: Vec::new(), answer: Answer::Replayed(*outcome) }));
     }

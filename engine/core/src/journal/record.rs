@@ -41,6 +41,10 @@ const CLOSED: u8 = 14;
 /// [`ACCEPTED`] and [`CHARGED`] at the same time, which is nearly all that a journal holds: a quarter shorter than two records.
 /// The sequence is that of the charge; the body is the voucher's amount, signature and time, then key, price and units.
 const PAID: u8 = 15;
+/// [`CHARGED`] without the name of a paid request.
+const CHARGED_NAMELESS: u8 = 16;
+/// [`PAID`] without the name of a paid request.
+const PAID_NAMELESS: u8 = 17;
 
 /// Appends a record to `out`, ready for [`super::FrameBuilder::append`].
 pub fn encode_record(out: &mut Vec<u8>, record: &Record) {
@@ -59,9 +63,10 @@ pub fn encode_step(out: &mut Vec<u8>, channel: ChannelId, sequence: u64, events:
         events
         && at == charged_at
     {
-        encode(out, PAID, channel, sequence, |out| {
+        let kind = if key.is_some() { PAID } else { PAID_NAMELESS };
+        encode(out, kind, channel, sequence, |out| {
             encode_body(out, accepted);
-            out.key(key);
+            key.iter().for_each(|key| out.key(key));
             out.amount(*amount);
             out.u64(*units);
         });
@@ -93,7 +98,8 @@ fn kind(event: &Event) -> u8 {
         Event::Opened { .. } => OPENED,
         Event::Accepted { .. } => ACCEPTED,
         Event::VoucherKept { .. } => VOUCHER_KEPT,
-        Event::Charged { .. } => CHARGED,
+        Event::Charged { key: Some(_), .. } => CHARGED,
+        Event::Charged { key: None, .. } => CHARGED_NAMELESS,
         Event::Reserved { .. } => RESERVED,
         Event::Captured { .. } => CAPTURED,
         Event::Released { .. } => RELEASED,
@@ -122,7 +128,7 @@ fn encode_body(out: &mut Vec<u8>, event: &Event) {
             out.seconds(*at);
         }
         Event::Charged { key, amount, units, at } => {
-            out.key(key);
+            key.iter().for_each(|key| out.key(key));
             out.amount(*amount);
             out.u64(*units);
             out.seconds(*at);
@@ -164,8 +170,8 @@ pub(super) fn decode_record(reader: &mut Reader<'_>, records: &mut Vec<Record>) 
     let header = Header::read(reader)?;
     let mut body = Reader::new(reader.bytes(header.body_bytes)?);
     let (channel, sequence) = (header.channel, header.sequence);
-    if header.kind == PAID {
-        let [accepted, charged] = decode_paid(&mut body)?;
+    if let PAID | PAID_NAMELESS = header.kind {
+        let [accepted, charged] = decode_paid(&mut body, header.kind == PAID)?;
         body.end()?;
         records.push(Record { channel, sequence: sequence.saturating_sub(1), event: accepted });
         records.push(Record { channel, sequence, event: charged });
@@ -183,9 +189,10 @@ pub(super) fn decode_record(reader: &mut Reader<'_>, records: &mut Vec<Record>) 
     Ok(())
 }
 
-fn decode_paid(body: &mut Reader<'_>) -> Result<[Event; 2], Malformed> {
+fn decode_paid(body: &mut Reader<'_>, is_named: bool) -> Result<[Event; 2], Malformed> {
     let (amount, signature, at) = (body.amount()?, body.signature()?, body.seconds()?);
-    let charged = Event::Charged { key: body.key()?, amount: body.amount()?, units: body.u64()?, at };
+    let key = is_named.then(|| body.key()).transpose()?;
+    let charged = Event::Charged { key, amount: body.amount()?, units: body.u64()?, at };
     Ok([Event::Accepted { amount, signature, at }, charged])
 }
 
@@ -235,8 +242,8 @@ fn decode_body(kind: u8, body: &mut Reader<'_>) -> Result<Event, Malformed> {
         VOUCHER_KEPT => {
             Event::VoucherKept { amount: body.amount()?, signature: body.signature()?, at: body.seconds()? }
         }
-        CHARGED => Event::Charged {
-            key: body.key()?,
+        CHARGED | CHARGED_NAMELESS => Event::Charged {
+            key: (kind == CHARGED).then(|| body.key()).transpose()?,
             amount: body.amount()?,
             units: body.u64()?,
             at: body.seconds()?,

@@ -63,7 +63,7 @@ fn books() -> (MemoryStore, [ChannelId; 2]) {
             opened.await.unwrap().accepted().unwrap();
             for amount in [100_u128, 250] {
                 let key = RequestKey([amount as u8; 16]);
-                let price = Spend::Charge { key, amount: Amount::new(100), units: 1 };
+                let price = Spend::Charge { key: Some(key), amount: Amount::new(100), units: 1 };
                 engine.submit(channel, sign(&identity, amount), price).await.unwrap().paid().unwrap();
             }
             engine.shutdown().await.unwrap();

@@ -150,7 +150,7 @@ mod tests {
         let (signature, at) = (Signature::restore(signature).unwrap(), UnixSeconds(1_800_000_001));
         state.evolve(&Event::Accepted { amount, signature, at });
         let amount = Amount::new(state.available().get().div_ceil(2));
-        state.evolve(&Event::Charged { key: RequestKey(key), amount, units: 1, at });
+        state.evolve(&Event::Charged { key: Some(RequestKey(key)), amount, units: 1, at });
     }
 
     proptest! {

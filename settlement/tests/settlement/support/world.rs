@@ -132,7 +132,7 @@ impl World {
             *requests += 1;
             *requests
         };
-        let charge = Spend::Charge { key: RequestKey([number; 16]), amount: Amount::new(price), units: 1 };
+        let charge = Spend::Charge { key: Some(RequestKey([number; 16])), amount: Amount::new(price), units: 1 };
         let voucher = self.payer.voucher(opened, voucher);
         let verdict = self.engine.submit(opened.channel, voucher, charge).await;
         assert!(matches!(verdict, Ok(Verdict::Accepted(_))), "{verdict:?}");

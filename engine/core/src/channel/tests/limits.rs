@@ -200,11 +200,7 @@ proptest! {
             let command = intent.in_state(&run.state);
             let told = match &command {
                 Command::Accept { voucher, then } => {
-                    let key = match then {
-                        Spend::Charge { key, .. } | Spend::Reserve { key, .. } => Some(key),
-                        Spend::Nothing => None,
-                    };
-                    let is_known = key.is_some_and(|key| {
+                    let is_known = then.key().is_some_and(|key| {
                         run.state.outcomes.get(key).is_some() || run.state.reservation(key).is_some()
                     });
                     let (accepted, amount) = (run.state.accepted, voucher.cumulative_amount());

@@ -180,11 +180,11 @@ impl Model {
 
     /// Finished: answered again. Running: refused.
     fn is_known(&self, then: Spend) -> Result<bool, ()> {
-        let (Spend::Charge { key, .. } | Spend::Reserve { key, .. }) = then else { return Ok(false) };
-        if self.finished.contains_key(&key) {
+        let Some(key) = then.key() else { return Ok(false) };
+        if self.finished.contains_key(key) {
             return Ok(true);
         }
-        if self.running.contains_key(&key) { Err(()) } else { Ok(false) }
+        if self.running.contains_key(key) { Err(()) } else { Ok(false) }
     }
 
     fn pay(&mut self, then: Spend) -> Said {
@@ -196,7 +196,9 @@ impl Model {
                 }
                 self.units = self.units.checked_add(units).ok_or(())?;
                 self.spent += amount.get();
-                self.finished.insert(key, (amount.get(), units));
+                if let Some(key) = key {
+                    self.finished.insert(key, (amount.get(), units));
+                }
             }
             Spend::Reserve { key, amount } => {
                 if amount.get() > self.free() || self.running.len() >= RESERVATIONS_MAX {

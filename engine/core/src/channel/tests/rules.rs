@@ -215,8 +215,8 @@ proptest! {
     fn rule_8_a_paid_request_is_charged_once(mut run in channel(), intents in intents()) {
         let mut finished: BTreeMap<RequestKey, Outcome> = BTreeMap::new();
         watch(&mut run, intents, |seen| {
-            if let Command::Accept { then: Spend::Charge { key, .. } | Spend::Reserve { key, .. }, .. }
-            | Command::Spend(Spend::Charge { key, .. } | Spend::Reserve { key, .. }) = seen.command
+            if let Command::Accept { then: spend, .. } | Command::Spend(spend) = seen.command
+                && let Some(key) = spend.key()
             {
                 if let Some(outcome) = finished.get(key) {
                     let transition = seen.result.as_ref().expect("a retry is answered");
@@ -238,7 +238,7 @@ proptest! {
             Ok(())
         })?;
         let charged: u128 = run.history.iter().map(|event| match event {
-            Event::Charged { amount, .. } | Event::Captured { amount, .. } => amount.get(),
+            Event::Charged { key: Some(_), amount, .. } | Event::Captured { amount, .. } => amount.get(),
             _ => 0,
         }).sum();
         let outcomes: u128 = run.state.outcomes.iter().map(|outcome| outcome.charged.get()).sum();

@@ -52,7 +52,7 @@ fn a_refusal_asks_for_a_voucher_that_would_be_taken() {
     assert_eq!(required(&mut run, charge(2, 30)), amount(130));
     run.settled(200);
     assert_eq!(required(&mut run, charge(2, 30)), amount(201), "a public voucher would be refused");
-    let top = Spend::Charge { key: key(2), amount: Amount::MAX, units: 1 };
+    let top = Spend::Charge { key: Some(key(2)), amount: Amount::MAX, units: 1 };
     assert_eq!(required(&mut run, top), Amount::MAX_V2, "never beyond the protocol");
 }
 
@@ -218,7 +218,7 @@ fn the_first_voucher_of_zero_opens_a_stream() {
 fn the_edge_of_the_numbers_is_held() {
     let mut run = Run::v1(u128::MAX);
     run.accept(u128::MAX, charge(1, u128::MAX - 1)).unwrap();
-    let units = |units| Spend::Charge { key: key(2), amount: Amount::ZERO, units };
+    let units = |units| Spend::Charge { key: Some(key(2)), amount: Amount::ZERO, units };
     assert_eq!(run.spend(units(u64::MAX)), Err(Rejection::AmountTooLarge));
     run.spend(units(u64::MAX - 1)).unwrap();
     run.spend(reserve(3, 1)).unwrap();
@@ -311,4 +311,17 @@ fn chatter_after_a_restart_is_not_activity() {
     run.now = UnixSeconds(NOW.0 + 1_000);
     run.step(Command::ReleaseAll).unwrap();
     assert_eq!(run.state.active_at, active_at);
+}
+
+#[test]
+fn a_charge_without_a_name_is_charged_each_time_and_leaves_no_outcome() {
+    let nameless = Spend::Charge { key: None, amount: amount(10), units: 1 };
+    let mut run = Run::v2(1_000);
+    run.accept(25, nameless).unwrap();
+    assert_eq!(run.spend(nameless).unwrap().answer, Answer::Done);
+    assert_eq!((run.state.spent, run.state.units), (amount(20), 2));
+    assert_eq!(run.state.outcomes.iter().len(), 0);
+    assert!(matches!(run.spend(nameless), Err(Rejection::InsufficientBalance { .. })));
+    run.accept(30, nameless).unwrap();
+    assert_eq!(run.state.spent, amount(30));
 }

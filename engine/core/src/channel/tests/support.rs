@@ -69,7 +69,7 @@ pub fn voucher(state: &State, cumulative: u128) -> Verified<Voucher> {
 }
 
 pub fn charge(name: u8, price: u128) -> Spend {
-    Spend::Charge { key: key(name), amount: amount(price), units: 1 }
+    Spend::Charge { key: Some(key(name)), amount: amount(price), units: 1 }
 }
 
 pub fn reserve(name: u8, price: u128) -> Spend {
@@ -256,7 +256,7 @@ pub fn spending() -> impl Strategy<Value = Spend> {
     prop_oneof![
         1 => Just(Spend::Nothing),
         2 => (0..KEYS, price(), units)
-            .prop_map(|(name, amount, units)| Spend::Charge { key: key(name), amount, units }),
+            .prop_map(|(name, amount, units)| Spend::Charge { key: (name > 0).then(|| key(name)), amount, units }),
         2 => (0..KEYS, price()).prop_map(|(name, amount)| Spend::Reserve { key: key(name), amount }),
     ]
 }

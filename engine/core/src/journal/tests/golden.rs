@@ -166,9 +166,10 @@ fn every_event() {
         (3, Event::VoucherKept { amount, signature, at }, [&*amount_hex, &signature_hex, &at_hex].concat()),
         (
             4,
-            Event::Charged { key, amount, units: 3, at },
+            Event::Charged { key: Some(key), amount, units: 3, at },
             [&*key_hex, &amount_hex, &at_hex, &at_hex].concat(),
         ),
+        (16, Event::Charged { key: None, amount, units: 3, at }, [&*amount_hex, &at_hex, &at_hex].concat()),
         (5, Event::Reserved { key, amount, at }, [&*key_hex, &amount_hex, &at_hex].concat()),
         (
             6,
@@ -208,7 +209,7 @@ fn a_state() {
             position: ChainPosition { block: 1, log_index: 2 },
         },
         Event::Accepted { amount: Amount::new(90), signature, at },
-        Event::Charged { key: RequestKey([1; 16]), amount: Amount::new(30), units: 3, at },
+        Event::Charged { key: Some(RequestKey([1; 16])), amount: Amount::new(30), units: 3, at },
         Event::Reserved { key: RequestKey([2; 16]), amount: Amount::new(40), at },
         Event::Captured { key: RequestKey([2; 16]), amount: Amount::new(5), units: 1, finished: false, at },
         Event::CloseRequested { at: UnixSeconds(0x0b), position: ChainPosition { block: 3, log_index: 4 } },
@@ -318,12 +319,32 @@ fn a_voucher_that_pays_is_one_record() {
     assert_eq!(hex(&bytes), expected);
 }
 
+#[test]
+fn a_voucher_that_pays_for_nothing_that_has_a_name_is_a_shorter_record() {
+    let (accepted, charged) = paid_step(7);
+    let (mut named, mut nameless) = (Vec::new(), Vec::new());
+    let channel = ChannelId(B256::repeat_byte(0xab));
+    encode_step(&mut named, channel, 6, &[accepted.clone(), charged.clone()]);
+    assert_eq!(encode_step(&mut nameless, channel, 6, &[accepted, without_name(charged)]), 1);
+    let mut expected = named;
+    (expected[0], expected[2]) = (0x11, 0x73);
+    // Before the price and the units.
+    let key_at = expected.len() - 40;
+    expected.drain(key_at..key_at + 16);
+    assert_eq!(hex(&nameless), hex(&expected));
+}
+
+fn without_name(charged: Event) -> Event {
+    let Event::Charged { amount, units, at, .. } = charged else { panic!("{charged:?} is no charge") };
+    Event::Charged { key: None, amount, units, at }
+}
+
 /// A voucher of time 7, and its charge.
 fn paid_step(charged_at: u64) -> (Event, Event) {
     let signature = Signature::restore(&[7; 65]).unwrap();
     let accepted = Event::Accepted { amount: Amount::new(0x0102), signature, at: UnixSeconds(7) };
     let (key, amount, at) = (RequestKey([9; 16]), Amount::new(0x0101), UnixSeconds(charged_at));
-    (accepted, Event::Charged { key, amount, units: 3, at })
+    (accepted, Event::Charged { key: Some(key), amount, units: 3, at })
 }
 
 #[test]
@@ -331,7 +352,10 @@ fn every_step_is_read_back_event_by_event() {
     let channel = ChannelId(B256::repeat_byte(0xab));
     let (accepted, charged) = paid_step(7);
     let later = paid_step(8).1;
-    let steps: [(&[Event], u32); 6] = [
+    let nameless = without_name(charged.clone());
+    let steps: [(&[Event], u32); 8] = [
+        (&[accepted.clone(), nameless.clone()], 1),
+        (core::slice::from_ref(&nameless), 1),
         (&[accepted.clone(), charged.clone()], 1),
         (&[accepted.clone(), later], 2),
         (&[charged.clone(), accepted.clone()], 2),

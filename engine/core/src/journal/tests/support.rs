@@ -98,12 +98,8 @@ pub fn event() -> impl Strategy<Value = Event> {
             signature,
             at
         }),
-        (key(), amount(), any::<u64>(), seconds()).prop_map(|(key, amount, units, at)| Event::Charged {
-            key,
-            amount,
-            units,
-            at
-        }),
+        (prop::option::of(key()), amount(), any::<u64>(), seconds())
+            .prop_map(|(key, amount, units, at)| Event::Charged { key, amount, units, at }),
         (key(), amount(), seconds()).prop_map(|(key, amount, at)| Event::Reserved { key, amount, at }),
         (key(), amount(), any::<u64>(), any::<bool>(), seconds()).prop_map(
             |(key, amount, units, finished, at)| Event::Captured { key, amount, units, finished, at }
@@ -146,7 +142,7 @@ pub fn sample() -> Vec<u8> {
     let at = UnixSeconds(5);
     let events = [
         Event::Accepted { amount: Amount::new(500), signature, at },
-        Event::Charged { key: RequestKey([9; 16]), amount: Amount::new(25), units: 1, at },
+        Event::Charged { key: Some(RequestKey([9; 16])), amount: Amount::new(25), units: 1, at },
         Event::CloseAborted,
     ];
     let mut builder = FrameBuilder::new();
