@@ -3,7 +3,7 @@
 #
 #   make demo    a real client pays through Farebox on a local chain
 #   make test    everything: formats, lints, Rust, contracts, end to end with real clients
-#   make test-long  a million signatures and more histories: takes hours
+#   make test-long  a million signatures, more histories, kills and power losses: takes hours
 #   make fuzz    every fuzz target for FUZZ_SECONDS
 #   make bench   the verifier and the durable books beside their peers
 
@@ -22,7 +22,7 @@ INTEROP_JOBS ?= 2
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
-	@echo "make test-long   the random tests with a million signatures and 100,000 histories: takes hours"
+	@echo "make test-long   a million signatures, 100,000 histories, 10,000 kills: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
 	@echo "make bench   measures beside peers (bench-verify, bench-books: ARGS=\"--quick FILTER\")"
 	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, contract artifacts"
@@ -42,14 +42,14 @@ test: lint test-rust test-contracts test-interop
 
 lint: setup
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --features farebox-benches/books --all-targets -- -D warnings
+	cargo clippy --locked --workspace --features farebox-benches/books,farebox-engine/failpoints --all-targets -- -D warnings
 	scripts/check-no-std.sh
 	scripts/check-lanes-inlined.sh
 	scripts/check-lean-build.sh
 
 test-rust: setup
 	# All features in one build: two would compile half of the dependencies twice.
-	cargo test --locked --workspace --features farebox-benches/books
+	cargo test --locked --workspace --features farebox-benches/books,farebox-engine/failpoints
 	# Once more with the bound of every limb checked.
 	cargo test --locked -p farebox-crypto --features verify
 
@@ -61,6 +61,8 @@ test-long: setup
 		cargo test --locked --release -p farebox-simulation --test simulation -- --nocapture
 	FAREBOX_HISTORIES=$${FAREBOX_HISTORIES:-100000} \
 		cargo test --locked --release -p farebox-simulation --test linearizable -- --nocapture
+	FAREBOX_KILLS=$${FAREBOX_KILLS:-10000} \
+		cargo test --locked --release -p farebox-engine --features failpoints --test disaster kill:: -- --nocapture
 
 fuzz:
 	@scripts/fuzz.sh

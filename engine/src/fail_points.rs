@@ -20,7 +20,9 @@ pub enum FailPoint {
     AfterAnswers,
     /// A checkpoint is about to store images.
     BeforeImages,
-    /// Some images are stored.
+    /// A table file of images is on disk, and RocksDB does not know of it.
+    ImagesBuilt,
+    /// Some images are stored, or terms without their books, or the index still names who needs it no more.
     BetweenImages,
     /// All images that came at once are stored.
     AfterImages,
@@ -67,7 +69,7 @@ pub enum FailPoint {
 }
 
 /// All of them.
-pub const ALL: [FailPoint; 29] = {
+pub const ALL: [FailPoint; 30] = {
     use FailPoint::*;
     [
         FrameEncoded,
@@ -77,6 +79,7 @@ pub const ALL: [FailPoint; 29] = {
         BetweenAnswers,
         AfterAnswers,
         BeforeImages,
+        ImagesBuilt,
         BetweenImages,
         AfterImages,
         BeforeFlush,

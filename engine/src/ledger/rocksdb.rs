@@ -60,6 +60,7 @@ use self::lease::Lease;
 pub use self::meta::STORE_VERSION;
 use self::running::Running;
 use super::{Ledger, LedgerError, LedgerRead, Standing, StoredChannel, StoredFrame};
+use crate::fail_points::{FailPoint, reach};
 
 /// The one writer of a RocksDB ledger.
 #[derive(Debug)]
@@ -153,7 +154,9 @@ impl Ledger for RocksLedger {
         }
         let mut batch = WriteBatch::default();
         batch.put_cf(self.columns.column(JOURNAL)?, sequence.to_be_bytes(), frame);
+        reach(FailPoint::FrameWrite);
         self.write("append a frame", batch)?;
+        reach(FailPoint::FrameSynced);
         self.last_frame.store(sequence, Ordering::SeqCst);
         Ok(())
     }
@@ -168,21 +171,30 @@ impl Ledger for RocksLedger {
 
     fn set_mark(&self, mark: &Head) -> Result<(), LedgerError> {
         // RocksDB keeps its log for what is not in table files, and reads all of it at the next start.
+        reach(FailPoint::BeforeFlush);
         self.flush()?;
+        reach(FailPoint::AfterFlush);
         let mut batch = WriteBatch::default();
         batch.put_cf(self.columns.column(META)?, meta::MARK, meta::encode_mark(mark));
-        self.write("move the checkpoint's mark", batch)
+        self.write("move the checkpoint's mark", batch)?;
+        reach(FailPoint::MarkSynced);
+        Ok(())
     }
 
     fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError> {
         let through = sequence.min(self.columns.mark()?.sequence);
         // A mark that is lost with a damaged log must not be one whose frames are gone.
         self.flush()?;
-        self.delete_frames(0, through + 1)
+        reach(FailPoint::BeforeForget);
+        self.delete_frames(0, through + 1)?;
+        reach(FailPoint::AfterForget);
+        Ok(())
     }
 
     fn cut_tail(&self, sequence: u64) -> Result<(), LedgerError> {
+        reach(FailPoint::BeforeCut);
         self.delete_frames(sequence + 1, u64::MAX)?;
+        reach(FailPoint::AfterCut);
         self.last_frame.store(sequence, Ordering::SeqCst);
         Ok(())
     }

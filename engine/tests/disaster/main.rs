@@ -1,4 +1,18 @@
-//! A server on a real disk, and everything that can happen to both.
+//! A server on a real disk, and everything that can happen to both: it is killed, and what it answered is there.
+//!
+//! | module | what happens |
+//! |---|---|
+//! | `kill` | SIGKILL at random moments and at every fail point |
+//! | `child`, `watch` | the server that dies, and the parent that knows what it answered |
+//! | `account` | what one channel has to hold, apart from the engine |
+
+mod account;
+mod child;
+mod kill;
+mod seed;
+#[path = "../support/mod.rs"]
+mod support;
+mod watch;
 
 use std::collections::HashSet;
 

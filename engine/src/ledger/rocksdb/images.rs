@@ -21,10 +21,11 @@ use super::failure::{failed, io_failed};
 use super::lease::Lease;
 use super::open::column_options;
 use super::running::Running;
+use crate::fail_points::{FailPoint, reach};
 use crate::ledger::{LedgerError, StoredChannel};
 
-/// Fewer images than this go through the log.
-pub(super) const FILE_IMAGES_MIN: usize = 1_024;
+/// Fewer images than this go through the log. Servers that are killed in tests serve few channels, and need both ways.
+pub(super) const FILE_IMAGES_MIN: usize = if cfg!(feature = "failpoints") { 3 } else { 1_024 };
 
 /// Where files are built, in the store's folder.
 const FOLDER: &str = "farebox.images";
@@ -74,6 +75,7 @@ impl Images {
         if sorted.is_empty() {
             return Ok(());
         }
+        reach(FailPoint::BeforeImages);
         lease.check()?;
         let mut index = running.lock();
         let meta = columns.column(META)?;
@@ -84,7 +86,10 @@ impl Images {
         if sorted.len() < FILE_IMAGES_MIN {
             put(columns, &mut before, &sorted, part)?;
             index.written(write(columns, before))?;
-            return write(columns, after);
+            reach(FailPoint::BetweenImages);
+            write(columns, after)?;
+            reach(FailPoint::AfterImages);
+            return Ok(());
         }
         index.written(write(columns, before))?;
         if part == Part::All {
@@ -92,9 +97,12 @@ impl Images {
                 encode_identity(bytes, &stored.identity)
             })?;
         }
+        reach(FailPoint::BetweenImages);
         lease.check()?;
         self.take_over(columns, BALANCES, &sorted, |bytes, stored| encode_state(bytes, &stored.state))?;
-        write(columns, after)
+        write(columns, after)?;
+        reach(FailPoint::AfterImages);
+        Ok(())
     }
 
     /// Builds a file for a column family, and gives it to RocksDB.
@@ -108,6 +116,7 @@ impl Images {
         fs::create_dir_all(&self.folder).map_err(|error| io_failed("make a folder for images", &error))?;
         let file = self.folder.join(name);
         build(&column_options(name), &file, sorted, encode).map_err(|error| failed("write images", error))?;
+        reach(FailPoint::ImagesBuilt);
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
         let taken = columns.db.ingest_external_file_cf_opts(columns.column(name)?, &options, vec![&file]);
