@@ -9,8 +9,8 @@ use farebox_core::channel::{ChainPosition, Claim};
 use farebox_core::units::{Amount, UnixSeconds};
 use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::Step;
-use farebox_settlement_plan::close_call::{CloseArguments, CloseCall};
 use farebox_settlement_plan::deadline::CLOSE_GRACE_PERIOD_SECONDS;
+use farebox_settlement_plan::{CallArguments, ClaimCall};
 
 use crate::cast::{MEMBERS, MemberIndex, member, with_notary};
 
@@ -80,7 +80,7 @@ pub enum Call {
     /// `settle`
     Settle(Claim),
     /// `close`
-    Close(CloseCall),
+    Close(ClaimCall),
 }
 
 /// The call failed, and nothing moved.
@@ -196,10 +196,10 @@ impl Chain {
     }
 
     /// The payee closes.
-    pub fn close(&mut self, member: MemberIndex, call: &CloseCall) -> Result<(), Reverted> {
+    pub fn close(&mut self, member: MemberIndex, call: &ClaimCall) -> Result<(), Reverted> {
         let Escrow { deposit, settled, .. } = *self.live(member)?;
         match &call.arguments {
-            CloseArguments::V1 { cumulative, signature } => {
+            CallArguments::CloseV1 { cumulative, signature } => {
                 if cumulative.get() <= settled {
                     return self.end(member, settled);
                 }
@@ -209,7 +209,7 @@ impl Chain {
                 check_signature(member, *cumulative, signature)?;
                 self.end(member, cumulative.get())
             }
-            CloseArguments::V2 { cumulative, capture, signature, .. } => {
+            CallArguments::CloseV2 { cumulative, capture, signature, .. } => {
                 if capture.get() < settled || capture > cumulative || capture.get() > deposit {
                     return Err(Reverted("the capture does not fit"));
                 }
@@ -217,6 +217,9 @@ impl Chain {
                     check_signature(member, *cumulative, signature)?;
                 }
                 self.end(member, capture.get())
+            }
+            CallArguments::SettleV1 { .. } | CallArguments::SettleV2 { .. } => {
+                Err(Reverted("a settlement closes nothing"))
             }
         }
     }

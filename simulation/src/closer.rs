@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use farebox_core::channel::Claim;
 use farebox_core::units::{B256, UnixSeconds};
 use farebox_settlement_plan::attempt::EXPIRY_MARGIN_SECONDS;
-use farebox_settlement_plan::{Attempt, CloseCall, Observation, plan_close};
+use farebox_settlement_plan::{Attempt, ClaimCall, Observation, plan_close};
 
 use crate::bug::Bug;
 use crate::cast::{MemberIndex, member};
@@ -86,12 +86,12 @@ impl Closer {
     /// # Errors
     ///
     /// A claim that no escrow would honour.
-    pub fn plan(index: MemberIndex, claim: &Claim) -> Result<CloseCall, String> {
+    pub fn plan(index: MemberIndex, claim: &Claim) -> Result<ClaimCall, String> {
         plan_close(&member(index).identity, claim).map_err(|error| error.to_string())
     }
 
     /// Whether the call fits what the escrow holds now. If not, nothing is sent.
-    pub fn fits(index: MemberIndex, call: &CloseCall, chain: &Chain) -> bool {
+    pub fn fits(index: MemberIndex, call: &ClaimCall, chain: &Chain) -> bool {
         let escrow = chain.escrow(index);
         !escrow.is_over && call.capture.get() >= escrow.settled && call.capture.get() <= escrow.deposit
     }
