@@ -15,7 +15,10 @@
 //! 4. **Images never lead.** The caller stores an image of a channel only after every frame in it was
 //!    appended. The mark moves only when all images of the checkpoint are durable, so an image may be newer
 //!    than the mark (replay skips what it holds), never older.
-//! 5. **Damage is told, not repaired.** What cannot be read is [`LedgerError::Corrupt`], never skipped. The
+//! 5. **Notes are durable, and apart.** When [`Ledger::put_note`] returns, the note survives a crash. Notes are small
+//!    values of a part beside the books, such as what settlement is about to send; they are in no frame, and neither
+//!    marks nor forgotten frames touch them.
+//! 6. **Damage is told, not repaired.** What cannot be read is [`LedgerError::Corrupt`], never skipped. The
 //!    one exception is a torn last frame: see [`recover()`].
 
 pub mod check;
@@ -42,6 +45,10 @@ pub use rocksdb::{RocksLedger, RocksView, STORE_VERSION, Snapshots, discard_snap
 
 /// The most frames that one call of [`LedgerRead::frames_after`] is asked for.
 pub const FRAMES_PAGE_MAX: usize = 256;
+/// The most bytes of a note's key.
+pub const NOTE_KEY_BYTES_MAX: usize = 64;
+/// The most bytes of a note: a batch of claims with the largest signatures.
+pub const NOTE_BYTES_MAX: usize = 256 * 1_024;
 /// The most channels that one call of [`LedgerRead::channels`] is asked for.
 pub const CHANNELS_PAGE_MAX: usize = 1_024;
 
@@ -97,6 +104,20 @@ pub trait LedgerRead: Send + Sync + 'static {
 
     /// Frames by rising number, from the one behind `sequence`, at most `max`. Fewer means the end.
     fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError>;
+
+    /// The notes whose keys begin with `prefix`, by rising key. A ledger that keeps none has none.
+    fn notes(&self, _prefix: &[u8]) -> Result<Vec<Note>, LedgerError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A stored note.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
 }
 
 /// What [`LedgerRead::running`] says, from the images themselves.
@@ -143,6 +164,11 @@ pub trait Ledger: LedgerRead {
     /// Deletes frames up to and with `sequence`, never beyond the mark. Where the journal is the
     /// accounting, nobody calls this.
     fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError>;
+
+    /// Stores a note in the place of the one with the same key, or removes that one; it is durable when this returns.
+    fn put_note(&self, _key: &[u8], _note: Option<&[u8]>) -> Result<(), LedgerError> {
+        Err(LedgerError::Io { action: "keep a note", cause: "this ledger keeps none".into() })
+    }
 
     /// Deletes the frames behind `sequence`: a torn tail that recovery found.
     fn cut_tail(&self, sequence: u64) -> Result<(), LedgerError>;

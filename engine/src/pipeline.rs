@@ -24,6 +24,7 @@ mod config;
 mod engine;
 mod error;
 mod message;
+mod notes;
 mod precheck;
 mod report;
 mod residents;

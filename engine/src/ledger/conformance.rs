@@ -10,7 +10,7 @@ use farebox_core::journal::{Cursor, FrameBuilder, Head, Link};
 use farebox_core::units::{Amount, B256, BlockNumber};
 
 use self::author::{Author, opened, released, state};
-use super::{Ledger, LedgerError, LedgerRead, recover};
+use super::{Ledger, LedgerError, LedgerRead, Note, recover};
 
 pub(super) use self::author::{accepted, identity, image, reserved};
 #[cfg(feature = "rocksdb")]
@@ -58,6 +58,7 @@ macro_rules! conformance {
             the_newest_cursor_wins,
             forgotten_frames_are_gone_and_the_books_are_not,
             a_tombstone_survives,
+            notes_are_durable_and_apart,
             pages_walk_through_all_channels,
             channels_with_running_requests_are_named,
             a_view_reads_beside_a_writer,
@@ -485,4 +486,28 @@ pub(super) fn reading_is_whole_while_images_are_stored<D: Disk>() {
         });
         assert_eq!(ledger.channels(None, images.len()).unwrap().len(), images.len());
     }
+}
+
+/// A note is there when its write returned, whatever marks and frames do, and only under its own prefix.
+pub(super) fn notes_are_durable_and_apart<D: Disk>() {
+    let disk = D::new();
+    let note = |key: &str, bytes: &str| Note { key: key.into(), bytes: bytes.into() };
+    {
+        let ledger = disk.open().expect("opens");
+        assert_eq!(ledger.notes(b"").expect("reads"), []);
+        for (key, bytes) in [("b/2", "two"), ("a/1", "one"), ("b/1", "old"), ("b/1", ""), ("c", "gone")] {
+            ledger.put_note(key.as_bytes(), Some(bytes.as_bytes())).expect("kept");
+        }
+        ledger.put_note(b"c", None).expect("removed");
+        ledger.put_note(b"never there", None).expect("nothing to remove");
+        let mut author = Author::on(&ledger);
+        author.channel(1, 3);
+        ledger.set_mark(&author.head).expect("the mark moves");
+        ledger.forget_frames(u64::MAX).expect("forgets");
+    }
+    let kept = [note("b/1", ""), note("b/2", "two")];
+    assert_eq!(disk.view().notes(b"b/").expect("reads"), kept);
+    let ledger = disk.open().expect("opens again");
+    assert_eq!(ledger.notes(b"b/").expect("reads"), kept);
+    assert_eq!(ledger.notes(b"").expect("reads").len(), 3);
 }

@@ -12,7 +12,7 @@ use farebox_core::journal::Head;
 use farebox_core::units::ChannelId;
 use parking_lot::Mutex;
 
-use super::{Ledger, LedgerError, LedgerRead, Standing, StoredChannel, StoredFrame};
+use super::{Ledger, LedgerError, LedgerRead, Note, Standing, StoredChannel, StoredFrame};
 
 /// A disk that is none. Clones are the same disk.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +28,7 @@ struct Disk {
     images: BTreeMap<ChannelId, StoredChannel>,
     /// Images that were stored since the mark moved.
     images_unsynced: BTreeMap<ChannelId, StoredChannel>,
+    notes: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Default for Disk {
@@ -38,6 +39,7 @@ impl Default for Disk {
             mark: Head::GENESIS,
             images: BTreeMap::new(),
             images_unsynced: BTreeMap::new(),
+            notes: BTreeMap::new(),
         }
     }
 }
@@ -104,6 +106,12 @@ impl LedgerRead for MemoryStore {
         Ok(frames
             .map(|(sequence, bytes)| StoredFrame { sequence: *sequence, bytes: bytes.clone() })
             .collect())
+    }
+
+    fn notes(&self, prefix: &[u8]) -> Result<Vec<Note>, LedgerError> {
+        let disk = self.0.lock();
+        let from = disk.notes.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        Ok(from.map(|(key, bytes)| Note { key: key.clone(), bytes: bytes.clone() }).collect())
     }
 }
 
@@ -172,6 +180,10 @@ impl LedgerRead for MemoryLedger {
     fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {
         self.store.frames_after(sequence, max)
     }
+
+    fn notes(&self, prefix: &[u8]) -> Result<Vec<Note>, LedgerError> {
+        self.store.notes(prefix)
+    }
 }
 
 impl Ledger for MemoryLedger {
@@ -211,6 +223,16 @@ impl Ledger for MemoryLedger {
         self.write(|disk| {
             let through = sequence.min(disk.mark.sequence);
             disk.frames = disk.frames.split_off(&(through + 1));
+            Ok(())
+        })
+    }
+
+    fn put_note(&self, key: &[u8], note: Option<&[u8]>) -> Result<(), LedgerError> {
+        self.write(|disk| {
+            match note {
+                Some(note) => disk.notes.insert(key.to_vec(), note.to_vec()),
+                None => disk.notes.remove(key),
+            };
             Ok(())
         })
     }

@@ -7,7 +7,7 @@
 //! | `journal` | frame number, 8 bytes big endian | the frame, see `farebox_core::journal` |
 //! | `balances` | channel id, 32 bytes | `encode_state` of its books, as of a checkpoint |
 //! | `channels` | channel id, 32 bytes | `encode_identity` of its terms |
-//! | `meta` | `store_version`, `epoch`, `mark`, channels with running requests | see `meta.rs` |
+//! | `meta` | `store_version`, `epoch`, `mark`, channels with running requests, notes | see `meta.rs` |
 //!
 //! Beside RocksDB's files lies `farebox.pid`, the process that writes and its epoch: see `lease.rs`. RocksDB's
 //! own `LOCK` keeps a second writer out. A copy that was not compared with the chain yet has `farebox.restored`:
@@ -40,6 +40,7 @@ mod failure;
 mod images;
 mod lease;
 pub(super) mod meta;
+mod notes;
 mod open;
 mod running;
 mod witness;
@@ -59,7 +60,7 @@ use self::images::{Images, Part};
 use self::lease::Lease;
 pub use self::meta::STORE_VERSION;
 use self::running::Running;
-use super::{Ledger, LedgerError, LedgerRead, Standing, StoredChannel, StoredFrame};
+use super::{Ledger, LedgerError, LedgerRead, Note, Standing, StoredChannel, StoredFrame};
 use crate::fail_points::{FailPoint, reach};
 
 /// The one writer of a RocksDB ledger.
@@ -191,6 +192,12 @@ impl Ledger for RocksLedger {
         Ok(())
     }
 
+    fn put_note(&self, key: &[u8], note: Option<&[u8]>) -> Result<(), LedgerError> {
+        let mut batch = WriteBatch::default();
+        notes::put(&mut batch, self.columns.column(META)?, key, note);
+        self.write("keep a note", batch)
+    }
+
     fn cut_tail(&self, sequence: u64) -> Result<(), LedgerError> {
         reach(FailPoint::BeforeCut);
         self.delete_frames(sequence + 1, u64::MAX)?;
@@ -226,6 +233,10 @@ macro_rules! read_from_columns {
 
             fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {
                 self.columns.frames_after(sequence, max)
+            }
+
+            fn notes(&self, prefix: &[u8]) -> Result<Vec<Note>, LedgerError> {
+                notes::of(&self.columns, prefix)
             }
         }
     };

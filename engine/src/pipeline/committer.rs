@@ -80,6 +80,10 @@ impl Committer {
                 return;
             }
             self.release(round.batches);
+            if let Err(error) = self.shared.notes.serve(&*self.ledger) {
+                self.shared.poison(&error.to_string());
+                return;
+            }
             if self.pass_images(round.images).is_err() {
                 return;
             }

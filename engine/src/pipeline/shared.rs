@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
 use super::message::Spare;
+use super::notes::Notes;
 use super::wait::Waiters;
 use super::{Config, EngineError, Health};
 
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) waiters: Waiters,
     /// How far the chain was read.
     pub(super) cursor: CursorBook,
+    /// Notes that the committer is to keep.
+    pub(super) notes: Notes,
     /// Verifies for all shards and for the door: what one learns of a signer serves the others.
     pub(super) verifier: Arc<Verifier>,
     /// Memory for the shards' next batches.
@@ -52,6 +55,7 @@ impl Shared {
             changes: broadcast::Sender::new(config.changes_max),
             waiters: Waiters::default(),
             cursor: CursorBook::new(cursor),
+            notes: Notes::default(),
             verifier,
             spare: Spare::new(batches_max),
             durable_generation: AtomicU64::new(0),

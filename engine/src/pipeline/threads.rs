@@ -99,7 +99,7 @@ impl Threads {
     }
 
     /// What a caller is told who finds no room.
-    fn busy(&self) -> EngineError {
+    pub(super) fn busy(&self) -> EngineError {
         report::busy();
         EngineError::Busy { retry_after_ms: self.config.busy_retry_after_ms }
     }

@@ -120,6 +120,8 @@ pub struct Snapshot {
     pub close_requested_at: Option<UnixSeconds>,
     /// When a voucher or a charge was last taken.
     pub active_at: UnixSeconds,
+    /// Since when something that was spent waits for its settlement.
+    pub unsettled_since: Option<UnixSeconds>,
 }
 
 impl Snapshot {
@@ -144,6 +146,7 @@ impl From<&State> for Snapshot {
             units: state.units,
             close_requested_at: state.close_requested_at,
             active_at: state.active_at,
+            unsettled_since: state.unsettled_since,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `store_version` | 4 bytes |
 //! | `epoch` | 8 bytes: how often the ledger was opened for writing |
+//! | `note/`, a key | a note: bytes of a part beside the books |
 //! | `running`, a channel id (32) | empty: the channel's image has running requests, or had them |
 //! | `mark` | epoch (8), frame number (8) and link (8) of the last frame that the images cover; 1 when a cursor follows, else 0 (1); next block (8), parent hash (32) |
 
@@ -22,6 +23,8 @@ pub(super) const VERSION_WITHOUT_RUNNING: u32 = 1;
 pub(in crate::ledger) const VERSION: &[u8] = b"store_version";
 pub(super) const EPOCH: &[u8] = b"epoch";
 pub(super) const MARK: &[u8] = b"mark";
+/// What the key of every note begins with.
+pub(super) const NOTE: &[u8] = b"note/";
 /// What the key of every channel with running requests begins with.
 pub(super) const RUNNING: &[u8; 7] = b"running";
 
