@@ -24,6 +24,7 @@
 pub mod check;
 #[cfg(test)]
 mod conformance;
+mod encoded;
 mod error;
 pub mod memory;
 pub mod recover;
@@ -33,10 +34,11 @@ pub mod rocksdb;
 use std::sync::Arc;
 
 use farebox_core::channel::{Identity, State};
-use farebox_core::journal::Head;
+use farebox_core::journal::{Head, decode_state};
 use farebox_core::units::ChannelId;
 
 pub use check::{Finding, Place, Summary, check};
+pub use encoded::{EncodedBooks, EncodedState};
 pub use error::LedgerError;
 pub use memory::{MemoryLedger, MemoryStore};
 pub use recover::{Books, recover};
@@ -153,8 +155,17 @@ pub trait Ledger: LedgerRead {
 
     /// The same for channels that had an image when the mark was moved last: their terms never change and need not be
     /// stored again.
-    fn store_books(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
-        self.store_images(channels)
+    fn store_books(&self, books: &EncodedBooks) -> Result<(), LedgerError> {
+        let mut channels = Vec::with_capacity(books.len());
+        for EncodedState { channel, bytes, .. } in books.sorted() {
+            let damaged = |what: String| LedgerError::CorruptChannel { channel, what: what.into() };
+            let state = decode_state(bytes).map_err(|error| damaged(error.to_string()))?;
+            let stored = self.load(channel)?;
+            let stored =
+                stored.ok_or_else(|| damaged("it has no image, and its terms are not known".into()))?;
+            channels.push(StoredChannel { state, ..stored });
+        }
+        self.store_images(&channels)
     }
 
     /// Moves the mark, after all images that were stored before are durable. It is durable when this

@@ -17,7 +17,7 @@
 //!
 //! [`Ledger::append`] is one put and one synced write: when it returns, RocksDB has called `fdatasync` on
 //! its write-ahead log. Images do not go into the log: they are table files, synced before RocksDB takes them over
-//! (`images.rs`). Before the mark moves, everything else is flushed to table files as well, and only then the mark is
+//! (`images.rs`). Before the mark moves, the few that went another way are flushed to table files as well, and only then the mark is
 //! written, synced: a mark is never newer than the images that it promises, whatever part of the log survives.
 //!
 //! # Recovery
@@ -54,13 +54,13 @@ use farebox_core::units::ChannelId;
 use rocksdb::{WriteBatch, WriteOptions};
 
 pub use self::backup::{Snapshots, discard_snapshot};
-use self::columns::{Columns, JOURNAL, META};
+use self::columns::{BALANCES, CHANNELS, Columns, JOURNAL, META};
 use self::failure::failed;
-use self::images::{Images, Part};
+use self::images::Images;
 use self::lease::Lease;
 pub use self::meta::STORE_VERSION;
 use self::running::Running;
-use super::{Ledger, LedgerError, LedgerRead, Note, Standing, StoredChannel, StoredFrame};
+use super::{EncodedBooks, Ledger, LedgerError, LedgerRead, Note, Standing, StoredChannel, StoredFrame};
 use crate::fail_points::{FailPoint, reach};
 
 /// The one writer of a RocksDB ledger.
@@ -126,9 +126,8 @@ impl RocksLedger {
         self.columns.db.write_opt(batch, &options).map_err(|error| failed(action, error))
     }
 
-    /// Moves all that is only in memory and in the log to table files.
-    fn flush(&self) -> Result<(), LedgerError> {
-        for name in columns::ALL {
+    fn flush(&self, names: &[&'static str]) -> Result<(), LedgerError> {
+        for name in names {
             let column = self.columns.column(name)?;
             self.columns.db.flush_cf(column).map_err(|error| failed("flush to table files", error))?;
         }
@@ -163,17 +162,20 @@ impl Ledger for RocksLedger {
     }
 
     fn store_images(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
-        self.images.store(&self.columns, &self.lease, &self.running, channels, Part::All)
+        let mut books = EncodedBooks::default();
+        channels.iter().for_each(|stored| books.push(&stored.state));
+        self.images.store(&self.columns, &self.lease, &self.running, &books, channels)
     }
 
-    fn store_books(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
-        self.images.store(&self.columns, &self.lease, &self.running, channels, Part::Books)
+    fn store_books(&self, books: &EncodedBooks) -> Result<(), LedgerError> {
+        self.images.store(&self.columns, &self.lease, &self.running, books, &[])
     }
 
     fn set_mark(&self, mark: &Head) -> Result<(), LedgerError> {
-        // RocksDB keeps its log for what is not in table files, and reads all of it at the next start.
         reach(FailPoint::BeforeFlush);
-        self.flush()?;
+        // What is in `meta` goes along, the mark before too: RocksDB keeps its log for what is not in table files,
+        // and reads all of it at the next start. Frames get there by themselves when there are enough of them.
+        self.flush(&[CHANNELS, BALANCES, META])?;
         reach(FailPoint::AfterFlush);
         let mut batch = WriteBatch::default();
         batch.put_cf(self.columns.column(META)?, meta::MARK, meta::encode_mark(mark));
@@ -185,7 +187,7 @@ impl Ledger for RocksLedger {
     fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError> {
         let through = sequence.min(self.columns.mark()?.sequence);
         // A mark that is lost with a damaged log must not be one whose frames are gone.
-        self.flush()?;
+        self.flush(&[META])?;
         reach(FailPoint::BeforeForget);
         self.delete_frames(0, through + 1)?;
         reach(FailPoint::AfterForget);

@@ -8,13 +8,13 @@ use farebox_core::journal::Head;
 use super::report;
 use super::shared::Shared;
 use crate::fail_points::{FailPoint, reach};
-use crate::ledger::{Ledger, LedgerError, StoredChannel};
+use crate::ledger::{EncodedBooks, Ledger, LedgerError, StoredChannel};
 
 /// Jobs that may wait for the checkpointer; behind them the committer waits.
 pub(super) const JOBS_MAX: usize = 64;
 
 /// Images that are stored with one call: enough that the files they end in are few and sorted in one go.
-const IMAGES_STORE_MAX: usize = 1 << 15;
+const IMAGES_STORE_MAX: usize = 1 << 17;
 
 /// Channels as they were when a checkpoint came to them.
 #[derive(Debug, Default)]
@@ -22,7 +22,7 @@ pub(super) struct Images {
     /// Those that perhaps have no durable image yet.
     pub(super) new: Vec<StoredChannel>,
     /// Those whose terms are durable.
-    pub(super) known: Vec<StoredChannel>,
+    pub(super) known: EncodedBooks,
 }
 
 impl Images {

@@ -7,6 +7,7 @@
 //! Some thousands are open: ready for the rules. The others are packed into few bytes (see [`packed`]), and opened
 //! when somebody asks for them.
 
+mod arena;
 mod id_hash;
 mod packed;
 mod slots;
@@ -18,11 +19,12 @@ use farebox_core::channel::{Bucket, Identity, Snapshot, State, UnixMicros};
 use farebox_core::units::{Address, ChainId, ChannelId};
 use farebox_core::voucher::{AnyDomain, ProtocolVersion};
 
+use self::arena::Arena;
 use self::packed::{Packer, Sample};
 use self::slots::{Home, Packed, Slots};
 use super::Channel;
 use super::checkpointer::Images;
-use crate::ledger::{LedgerError, LedgerRead, StoredChannel};
+use crate::ledger::{EncodedBooks, LedgerError, LedgerRead, StoredChannel};
 
 /// Open channels of a shard. All of them together have some tens of megabytes.
 const OPEN_CHANNELS_MAX: usize = 1 << 14;
@@ -85,6 +87,8 @@ pub(super) struct Bounds {
 #[derive(Debug)]
 pub(super) struct Residents {
     slots: Slots,
+    /// What is packed.
+    arena: Arena,
     /// The open ones, those that were asked for last behind; each once.
     open: VecDeque<Place>,
     /// Those whose first image may not be in the ledger yet, for pages.
@@ -122,6 +126,7 @@ impl Residents {
     pub(super) fn new(bounds: Bounds, recovered: impl IntoIterator<Item = StoredChannel>) -> Self {
         let mut residents = Self {
             slots: Slots::default(),
+            arena: Arena::default(),
             open: VecDeque::new(),
             unstored: BTreeSet::new(),
             storing: VecDeque::new(),
@@ -149,7 +154,7 @@ impl Residents {
 
     /// About how many bytes they have.
     pub(super) fn bytes(&self) -> usize {
-        self.slots.bytes() + self.open.len() * OPEN_BYTES
+        self.slots.bytes() + self.arena.used_bytes() + self.open.len() * OPEN_BYTES
     }
 
     /// Finds a channel, in memory or else in the ledger, notes that it was asked for, and opens it.
@@ -167,7 +172,9 @@ impl Residents {
                 let (imaged, bucket, dirty) = (packed.imaged, packed.bucket, packed.dirty);
                 let StoredChannel { identity, state, .. } = self.unpack(place);
                 let resident = Resident { dirty, imaged, ..self.resident(identity, state, bucket) };
-                self.slots.fill(place, Home::Open(Box::new(resident)));
+                if let Home::Packed(packed) = self.slots.fill(place, Home::Open(Box::new(resident))) {
+                    self.arena.free(packed.piece);
+                }
                 self.open.push_back(place);
             }
         }
@@ -243,21 +250,34 @@ impl Residents {
         let rest = self.imaging.len().saturating_sub(max);
         let mut images = Images::default();
         for place in self.imaging.split_off(rest) {
-            let image = self.stored(place);
             let (dirty, imaged) = match self.slots.home_mut(place) {
                 Home::Open(resident) => (&mut resident.dirty, &mut resident.imaged),
                 Home::Packed(packed) => (&mut packed.dirty, &mut packed.imaged),
             };
             (*dirty, *imaged) = (false, self.generation);
-            if self.unstored.contains(&image.channel) {
-                self.storing.push_back((self.generation, image.channel));
-                images.new.push(image);
+            let id = self.slots.id(place);
+            if self.unstored.contains(&id) {
+                self.storing.push_back((self.generation, id));
+                images.new.push(self.stored(place));
             } else {
-                images.known.push(image);
+                self.image(place, &mut images.known);
             }
         }
         self.is_imaging = rest > 0;
         Some((images, rest == 0))
+    }
+
+    /// Adds the books at a place.
+    fn image(&mut self, place: Place, books: &mut EncodedBooks) {
+        match self.slots.home(place) {
+            Home::Open(resident) => books.push(&resident.state),
+            Home::Packed(packed) => {
+                let (id, packer) = (self.slots.id(place), &mut self.packer);
+                let sample = &self.escrows[usize::from(packed.escrow)].sample;
+                let bytes = self.arena.get(&packed.piece);
+                books.push_with(id, !packed.rests, |out| packer.unpack_books(id, bytes, sample, out));
+            }
+        }
     }
 
     /// Images of all that changed, when the shard ends.
@@ -293,7 +313,7 @@ impl Residents {
         let Bounds { channels_max, bytes_max } = self.bounds;
         let mut channels = self.len().saturating_sub(channels_max);
         let mut bytes = self.bytes().saturating_sub(bytes_max);
-        self.slots.retain(|home, packed_bytes| {
+        let may_go = |home: &mut Home| {
             let (dirty, imaged, bucket, rests, was_used) = match home {
                 Home::Open(resident) => {
                     let rests = resident.state.reservations.is_empty();
@@ -302,14 +322,25 @@ impl Residents {
                 }
                 Home::Packed(packed) => (packed.dirty, packed.imaged, packed.bucket, packed.rests, false),
             };
-            let may_go = !dirty && imaged <= durable && rests && bucket.is_full(now) && !was_used;
+            !dirty && imaged <= durable && rests && bucket.is_full(now) && !was_used
+        };
+        let keep = |home: &mut Home| {
+            // Asked of every channel: it forgets that it was used.
+            let may_go = may_go(home);
             if (channels == 0 && bytes == 0) || !may_go {
                 return true;
             }
             channels = channels.saturating_sub(1);
-            let is_open = matches!(home, Home::Open(_));
-            bytes = bytes.saturating_sub(packed_bytes + if is_open { OPEN_BYTES } else { 0 });
+            bytes = bytes.saturating_sub(match home {
+                Home::Open(_) => OPEN_BYTES,
+                Home::Packed(packed) => Arena::bytes_of(&packed.piece),
+            });
             false
+        };
+        let arena = &mut self.arena;
+        self.slots.retain(keep, |home| match home {
+            Home::Open(_) => {}
+            Home::Packed(packed) => arena.free(packed.piece),
         });
     }
 
@@ -323,15 +354,16 @@ impl Residents {
             }
             let place = self.open.pop_front().expect("more than none are open");
             let resident = self.at_mut(place);
-            if std::mem::take(&mut resident.used) || resident.escrow.is_none() {
+            let stays = std::mem::take(&mut resident.used) || resident.escrow.is_none();
+            if stays || !self.pack(place) {
                 self.open.push_back(place);
-            } else {
-                self.pack(place);
             }
         }
     }
 
-    fn pack(&mut self, place: Place) {
+    /// Packs an open channel; false when it is larger than any piece.
+    fn pack(&mut self, place: Place) -> bool {
+        let id = self.slots.id(place);
         let resident = match self.slots.home_mut(place) {
             Home::Open(resident) => resident,
             Home::Packed(_) => unreachable!("a channel is packed once"),
@@ -340,8 +372,14 @@ impl Residents {
         let Resident { identity, state, bucket, dirty, imaged, .. } = &mut **resident;
         let rests = state.reservations.is_empty();
         let bytes = self.packer.pack(state, identity, &self.escrows[usize::from(escrow)].sample);
-        let packed = Packed { bytes, escrow, bucket: *bucket, imaged: *imaged, dirty: *dirty, rests };
+        let Some(piece) = self.arena.keep(bytes) else {
+            // The packer took away what it can tell from the terms.
+            (state.channel_id, state.signer) = (id, identity.expected_signer());
+            return false;
+        };
+        let packed = Packed { piece, escrow, bucket: *bucket, imaged: *imaged, dirty: *dirty, rests };
         self.slots.fill(place, Home::Packed(packed));
+        true
     }
 
     /// What is packed at a place.
@@ -351,7 +389,7 @@ impl Residents {
             unreachable!("only packed ones are unpacked")
         };
         let sample = &self.escrows[usize::from(packed.escrow)].sample;
-        let (state, identity) = self.packer.unpack(channel, &packed.bytes, sample);
+        let (state, identity) = self.packer.unpack(channel, self.arena.get(&packed.piece), sample);
         StoredChannel { channel, identity, state }
     }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use farebox_core::channel::{ChainPosition, RequestKey, Spend};
 use farebox_core::journal::Head;
 use farebox_core::units::{Amount, ChannelId};
-use farebox_engine::ledger::{Standing, StoredChannel, StoredFrame};
+use farebox_engine::ledger::{EncodedBooks, Standing, StoredChannel, StoredFrame};
 use farebox_engine::{Config, Engine, Ledger, LedgerError, LedgerRead, RocksLedger, SystemClock};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -186,6 +186,10 @@ impl Ledger for Counted {
 
     fn store_images(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {
         self.ledger.store_images(channels)
+    }
+
+    fn store_books(&self, books: &EncodedBooks) -> Result<(), LedgerError> {
+        self.ledger.store_books(books)
     }
 
     fn set_mark(&self, mark: &Head) -> Result<(), LedgerError> {

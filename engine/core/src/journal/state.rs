@@ -10,7 +10,7 @@ use super::codec::{Malformed, Put, Reader, checksum};
 use crate::channel::{
     Closure, KeptVoucher, KeptVouchers, Outcome, Outcomes, Phase, Reservation, State, Violation,
 };
-use crate::units::UnixSeconds;
+use crate::units::{Address, ChannelId, UnixSeconds};
 use crate::voucher::ProtocolVersion;
 
 const MAGIC: [u8; 4] = *b"FBXS";
@@ -69,6 +69,20 @@ pub enum StoredError {
 /// Appends a state to `out`.
 pub fn encode_state(out: &mut Vec<u8>, state: &State) {
     seal(out, MAGIC, VERSION, |out| encode_body(out, state));
+}
+
+/// Makes encoded books those of another channel and signer; for whoever keeps these two apart from the rest.
+///
+/// # Panics
+///
+/// When the bytes are too short to be books.
+pub fn readdress_state(bytes: &mut [u8], channel: ChannelId, signer: Address) {
+    let (covered, sum) = bytes.split_last_chunk_mut().expect("books end with a checksum");
+    let body = &mut covered[MAGIC.len() + size_of_val(&VERSION)..];
+    let (to_channel, rest) = body.split_at_mut(channel.0.len());
+    to_channel.copy_from_slice(channel.0.as_slice());
+    rest[..signer.len()].copy_from_slice(signer.as_slice());
+    *sum = checksum(covered).to_le_bytes();
 }
 
 /// Reads what [`encode_state`] wrote, and checks every promise of [`State::check`].

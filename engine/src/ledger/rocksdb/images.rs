@@ -13,8 +13,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use farebox_core::journal::{encode_identity, encode_state};
-use rocksdb::{IngestExternalFileOptions, Options, SstFileWriter, WriteBatch};
+use farebox_core::journal::encode_identity;
+use farebox_core::units::ChannelId;
+use rocksdb::{ColumnFamily, IngestExternalFileOptions, Options, SstFileWriter, WriteBatch};
 
 use super::columns::{BALANCES, CHANNELS, Columns, META};
 use super::failure::{failed, io_failed};
@@ -22,7 +23,7 @@ use super::lease::Lease;
 use super::open::column_options;
 use super::running::Running;
 use crate::fail_points::{FailPoint, reach};
-use crate::ledger::{LedgerError, StoredChannel};
+use crate::ledger::{EncodedBooks, LedgerError, StoredChannel};
 
 /// Fewer images than this go through the log. Servers that are killed in tests serve few channels, and need both ways.
 pub(super) const FILE_IMAGES_MIN: usize = if cfg!(feature = "failpoints") { 3 } else { 1_024 };
@@ -34,15 +35,6 @@ const FOLDER: &str = "farebox.images";
 #[derive(Debug)]
 pub(super) struct Images {
     folder: PathBuf,
-}
-
-/// What is stored of a channel.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
-    /// Its books, and its terms.
-    All,
-    /// Its books alone.
-    Books,
 }
 
 impl Images {
@@ -57,34 +49,31 @@ impl Images {
         }
     }
 
-    /// Stores images.
+    /// Stores books, and before them the terms of those that are new.
     pub(super) fn store(
         &self,
         columns: &Columns,
         lease: &Lease,
         running: &Running,
-        channels: &[StoredChannel],
-        part: Part,
+        books: &EncodedBooks,
+        new: &[StoredChannel],
     ) -> Result<(), LedgerError> {
-        let mut sorted: Vec<&StoredChannel> = channels.iter().collect();
-        // Stable: of two images of a channel the later one comes last, and is kept.
-        sorted.sort_by_key(|stored| stored.channel);
-        sorted.reverse();
-        sorted.dedup_by_key(|stored| stored.channel);
-        sorted.reverse();
-        if sorted.is_empty() {
+        if books.is_empty() {
             return Ok(());
         }
         reach(FailPoint::BeforeImages);
         lease.check()?;
+        let (books, terms) = (books.sorted(), EncodedTerms::sorted(new));
         let mut index = running.lock();
         let meta = columns.column(META)?;
         let (mut before, mut after) = (WriteBatch::default(), WriteBatch::default());
-        for stored in &sorted {
-            index.note(&mut before, &mut after, meta, stored);
+        for state in &books {
+            index.note(&mut before, &mut after, meta, state);
         }
-        if sorted.len() < FILE_IMAGES_MIN {
-            put(columns, &mut before, &sorted, part)?;
+        let states = || books.iter().map(|state| (state.channel, state.bytes));
+        if books.len() < FILE_IMAGES_MIN {
+            put(&mut before, columns.column(CHANNELS)?, terms.iter());
+            put(&mut before, columns.column(BALANCES)?, states());
             index.written(write(columns, before))?;
             reach(FailPoint::BetweenImages);
             write(columns, after)?;
@@ -92,30 +81,29 @@ impl Images {
             return Ok(());
         }
         index.written(write(columns, before))?;
-        if part == Part::All {
-            self.take_over(columns, CHANNELS, &sorted, |bytes, stored| {
-                encode_identity(bytes, &stored.identity)
-            })?;
-        }
+        self.take_over(columns, CHANNELS, terms.iter())?;
         reach(FailPoint::BetweenImages);
         lease.check()?;
-        self.take_over(columns, BALANCES, &sorted, |bytes, stored| encode_state(bytes, &stored.state))?;
+        self.take_over(columns, BALANCES, states())?;
         write(columns, after)?;
         reach(FailPoint::AfterImages);
         Ok(())
     }
 
     /// Builds a file for a column family, and gives it to RocksDB.
-    fn take_over(
+    fn take_over<'a>(
         &self,
         columns: &Columns,
         name: &'static str,
-        sorted: &[&StoredChannel],
-        encode: impl Fn(&mut Vec<u8>, &StoredChannel),
+        sorted: impl Iterator<Item = (ChannelId, &'a [u8])>,
     ) -> Result<(), LedgerError> {
+        let mut sorted = sorted.peekable();
+        if sorted.peek().is_none() {
+            return Ok(());
+        }
         fs::create_dir_all(&self.folder).map_err(|error| io_failed("make a folder for images", &error))?;
         let file = self.folder.join(name);
-        build(&column_options(name), &file, sorted, encode).map_err(|error| failed("write images", error))?;
+        build(&column_options(name), &file, sorted).map_err(|error| failed("write images", error))?;
         reach(FailPoint::ImagesBuilt);
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);
@@ -124,43 +112,57 @@ impl Images {
     }
 }
 
-fn build(
+/// Terms as bytes, one behind the other.
+#[derive(Default)]
+struct EncodedTerms {
+    bytes: Vec<u8>,
+    /// By rising id, each once, and where its bytes end.
+    entries: Vec<(ChannelId, usize)>,
+}
+
+impl EncodedTerms {
+    fn sorted(channels: &[StoredChannel]) -> Self {
+        let mut sorted: Vec<_> = channels.iter().collect();
+        sorted.sort_unstable_by_key(|stored| stored.channel);
+        sorted.dedup_by_key(|stored| stored.channel);
+        let mut terms = Self::default();
+        for stored in sorted {
+            encode_identity(&mut terms.bytes, &stored.identity);
+            terms.entries.push((stored.channel, terms.bytes.len()));
+        }
+        terms
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (ChannelId, &[u8])> {
+        self.entries.iter().scan(0, |begins, (channel, ends)| {
+            let bytes = &self.bytes[std::mem::replace(begins, *ends)..*ends];
+            Some((*channel, bytes))
+        })
+    }
+}
+
+fn build<'a>(
     options: &Options,
     file: &Path,
-    sorted: &[&StoredChannel],
-    encode: impl Fn(&mut Vec<u8>, &StoredChannel),
+    sorted: impl Iterator<Item = (ChannelId, &'a [u8])>,
 ) -> Result<(), rocksdb::Error> {
     let mut writer = SstFileWriter::create(options);
     writer.open(file)?;
-    let mut bytes = Vec::new();
-    for stored in sorted {
-        bytes.clear();
-        encode(&mut bytes, stored);
-        writer.put(stored.channel.0, &bytes)?;
+    for (channel, bytes) in sorted {
+        writer.put(channel.0, bytes)?;
     }
     writer.finish()
 }
 
 /// Adds images to a batch.
-fn put(
-    columns: &Columns,
+fn put<'a>(
     batch: &mut WriteBatch,
-    channels: &[&StoredChannel],
-    part: Part,
-) -> Result<(), LedgerError> {
-    let (balances, identities) = (columns.column(BALANCES)?, columns.column(CHANNELS)?);
-    let mut bytes = Vec::new();
-    for stored in channels {
-        if part == Part::All {
-            bytes.clear();
-            encode_identity(&mut bytes, &stored.identity);
-            batch.put_cf(identities, stored.channel.0, &bytes);
-        }
-        bytes.clear();
-        encode_state(&mut bytes, &stored.state);
-        batch.put_cf(balances, stored.channel.0, &bytes);
+    column: &ColumnFamily,
+    images: impl Iterator<Item = (ChannelId, &'a [u8])>,
+) {
+    for (channel, bytes) in images {
+        batch.put_cf(column, channel.0, bytes);
     }
-    Ok(())
 }
 
 fn write(columns: &Columns, batch: WriteBatch) -> Result<(), LedgerError> {

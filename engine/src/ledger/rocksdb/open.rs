@@ -1,6 +1,7 @@
 //! Opening: options, the lock, the store's version, the epoch.
 
 use std::path::Path;
+use std::time::Duration;
 
 use rocksdb::{
     BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, IteratorMode, Options,
@@ -12,7 +13,7 @@ use super::failure::{failed, is_locked};
 use super::lease::{self, Lease};
 use super::meta::{EPOCH, STORE_VERSION, VERSION, VERSION_WITHOUT_RUNNING, decode_u32, decode_u64};
 use super::running;
-use super::witness::newest_frame;
+use super::witness::{log_files, newest_frame};
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
 
@@ -33,7 +34,11 @@ const IMAGE_FILES_MAX: i32 = 64;
 /// Bytes of a table file after which the disk is told to begin with them, so that a frame's sync does not wait for all.
 const TABLE_SYNC_BYTES: u64 = 1 << 20;
 /// How often a view is tried: a running writer may delete a file between two looks.
-const VIEW_TRIES_MAX: usize = 5;
+const VIEW_TRIES_MAX: u32 = 5;
+/// How often while it is seen that a writer moves from log to log.
+const VIEW_MOVING_TRIES_MAX: u32 = 100;
+/// How long is waited between two tries.
+const VIEW_PAUSE: Duration = Duration::from_millis(2);
 
 /// Opens or makes the store, and raises the epoch.
 pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerError> {
@@ -68,21 +73,31 @@ pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerEr
 /// Opens the store without a lock and without the right to write.
 pub(super) fn for_reading(path: &Path) -> Result<Columns, LedgerError> {
     must_exist(path)?;
+    let mut options = database_options();
+    // All files are held from now on: a running writer replaces them.
+    options.set_max_open_files(-1);
     let mut tries = 0;
     loop {
         tries += 1;
+        let logs = log_files(path)?;
         // Before RocksDB: a running writer goes on, and the view may only be newer than what was seen.
         let witness = newest_frame(path)?;
-        match DB::open_cf_descriptors_read_only(&database_options(), path, descriptors(), false) {
-            Ok(db) => {
+        let opened = DB::open_cf_descriptors_read_only(&options, path, descriptors(), false);
+        // RocksDB reads which table files there are, and then the logs. When the writer moved a log's content to a table
+        // file in between, the view has neither.
+        let is_whole = logs == log_files(path)?;
+        let is_last = tries >= if is_whole { VIEW_TRIES_MAX } else { VIEW_MOVING_TRIES_MAX };
+        match opened {
+            Ok(db) if is_whole || is_last => {
                 let columns = Columns { db };
                 check_version(&columns, false)?;
                 check_end(&columns, witness)?;
                 return Ok(columns);
             }
-            Err(error) if tries == VIEW_TRIES_MAX => return Err(failed("open for reading", error)),
-            Err(error) => {
-                tracing::debug!(%error, tries, "the ledger changed while it was opened for reading")
+            Err(error) if is_last => return Err(failed("open for reading", error)),
+            Ok(_) | Err(_) => {
+                tracing::debug!(tries, "the ledger changed while it was opened for reading");
+                std::thread::sleep(VIEW_PAUSE);
             }
         }
     }

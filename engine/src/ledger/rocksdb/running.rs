@@ -14,7 +14,7 @@ use rocksdb::{ColumnFamily, Direction, IteratorMode, WriteBatch};
 use super::columns::{Columns, META, channel_id};
 use super::failure::failed;
 use super::meta::{RUNNING, STORE_VERSION, VERSION, decode_u32};
-use crate::ledger::{CHANNELS_PAGE_MAX, LedgerError, LedgerRead, StoredChannel, running_among_all};
+use crate::ledger::{CHANNELS_PAGE_MAX, EncodedState, LedgerError, LedgerRead, running_among_all};
 
 /// A prefix and a channel id.
 const KEY_BYTES: usize = RUNNING.len() + 32;
@@ -50,10 +50,10 @@ impl Index {
         before: &mut WriteBatch,
         after: &mut WriteBatch,
         meta: &ColumnFamily,
-        image: &StoredChannel,
+        image: &EncodedState<'_>,
     ) {
         let channel = image.channel;
-        if image.state.reservations.is_empty() {
+        if !image.is_running {
             if self.stored.remove(&channel) {
                 after.delete_cf(meta, key(channel));
             }

@@ -12,7 +12,7 @@ use super::images::FILE_IMAGES_MIN;
 use super::meta::{RUNNING, VERSION};
 use super::{RocksLedger, RocksView, STORE_VERSION};
 use crate::ledger::conformance::{Disk, accepted, conformance, identity, image, reserved, write_running};
-use crate::ledger::{Ledger, LedgerError, LedgerRead, recover};
+use crate::ledger::{EncodedBooks, Ledger, LedgerError, LedgerRead, recover};
 
 struct Folder(TempDir);
 
@@ -135,9 +135,11 @@ fn many_images_are_stored_as_files() {
     ledger.store_images(&[image(5, &[accepted(7)])]).unwrap();
     let newer =
         |number| if number % 2 == 0 { image(number, &running) } else { image(number, &[accepted(9)]) };
-    let again: Vec<_> = (0..many).map(|number| image(number, &[accepted(8)])).collect();
     images = (0..many).map(newer).collect();
-    ledger.store_books(&again.into_iter().chain(images.iter().cloned()).collect::<Vec<_>>()).unwrap();
+    let mut books = EncodedBooks::default();
+    (0..many).for_each(|number| books.push(&image(number, &[accepted(8)]).state));
+    images.iter().for_each(|image| books.push(&image.state));
+    ledger.store_books(&books).unwrap();
     images.sort_by_key(|image| image.channel);
     let expected: Vec<_> = images.iter().filter(|image| !image.state.reservations.is_empty()).collect();
     let view = disk.view();

@@ -9,12 +9,14 @@
 //!
 //! A header that a block boundary of the log splits is not seen; its neighbours are.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use farebox_core::journal::{FRAME_PAYLOAD_BYTES_MAX, FRAME_VERSION, RECORD_BYTES_MIN};
 
+use super::failure::io_failed;
 use crate::ledger::LedgerError;
 
 /// The layout of a frame's header, see `farebox_core::journal`.
@@ -27,29 +29,37 @@ const CHUNK_BYTES: usize = 1 << 20;
 
 /// The highest number of a frame whose header stands in a log in this folder; zero without one.
 pub(super) fn newest_frame(folder: &Path) -> Result<u64, LedgerError> {
-    let failed = |error: std::io::Error| LedgerError::Io {
-        action: "look at its log",
-        cause: error.to_string().into(),
-    };
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(failed(error)),
-    };
     let mut newest = 0;
-    for entry in entries {
-        let path = entry.map_err(failed)?.path();
-        if path.extension().is_none_or(|extension| extension != "log") {
-            continue;
-        }
+    for path in log_files(folder)? {
         match File::open(&path).and_then(newest_in) {
             Ok(found) => newest = newest.max(found),
             // A running writer deletes logs whose content is in table files.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(failed(error)),
+            Err(error) => return Err(failed(&error)),
         }
     }
     Ok(newest)
+}
+
+/// RocksDB's logs in a folder. A writer that begins a new one, or deletes one, changes the set.
+pub(super) fn log_files(folder: &Path) -> Result<BTreeSet<PathBuf>, LedgerError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(failed(&error)),
+    };
+    let mut logs = BTreeSet::new();
+    for entry in entries {
+        let path = entry.map_err(|error| failed(&error))?.path();
+        if path.extension().is_some_and(|extension| extension == "log") {
+            logs.insert(path);
+        }
+    }
+    Ok(logs)
+}
+
+fn failed(error: &std::io::Error) -> LedgerError {
+    io_failed("look at its log", error)
 }
 
 fn newest_in(mut log: impl Read) -> std::io::Result<u64> {

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use farebox_core::channel::{Identity, State};
-use farebox_core::journal::{decode_identity, decode_state, encode_identity, encode_state};
+use farebox_core::journal::{decode_identity, decode_state, encode_identity, encode_state, readdress_state};
 use farebox_core::units::{Address, B256, ChannelId};
 
 /// Fewer zeros than that are cheaper as they are: a run costs two bytes.
@@ -43,8 +43,8 @@ impl Sample {
 }
 
 impl Packer {
-    /// The books and terms of a channel, whose id the caller keeps.
-    pub(super) fn pack(&mut self, state: &mut State, identity: &Identity, sample: &Sample) -> Box<[u8]> {
+    /// The books and terms of a channel. Its id and signer are for the caller to keep: they are taken out of `state`.
+    pub(super) fn pack(&mut self, state: &mut State, identity: &Identity, sample: &Sample) -> &[u8] {
         let Self { plain, squeezed } = self;
         // Both follow from the terms.
         (state.channel_id, state.signer) = (ChannelId(B256::ZERO), Address::ZERO);
@@ -55,7 +55,26 @@ impl Packer {
         sample.apply(&mut plain[terms_at..]);
         squeezed.clear();
         squeeze(plain, squeezed);
-        squeezed.as_slice().into()
+        squeezed
+    }
+
+    /// Appends the books of what [`Packer::pack`] was given, as [`encode_state`] writes them.
+    pub(super) fn unpack_books(
+        &mut self,
+        channel: ChannelId,
+        bytes: &[u8],
+        sample: &Sample,
+        books: &mut Vec<u8>,
+    ) {
+        let plain = &mut self.plain;
+        plain.clear();
+        expand(bytes, plain);
+        let terms_at = plain.len() - sample.0.len();
+        let (state, terms) = plain.split_at_mut(terms_at);
+        sample.apply(terms);
+        let identity = decode_identity(terms).expect("these bytes were packed by this process");
+        readdress_state(state, channel, identity.expected_signer());
+        books.extend_from_slice(state);
     }
 
     /// What [`Packer::pack`] was given.
@@ -192,8 +211,12 @@ mod tests {
             }
             prop_assume!(state.check().is_ok());
             let (mut packer, sample) = (Packer::default(), Sample::of(&identity(is_v1, [1; 20], [2; 32])));
-            let packed = packer.pack(&mut state.clone(), &terms, &sample);
+            let packed = packer.pack(&mut state.clone(), &terms, &sample).to_vec();
             let (back, back_terms) = packer.unpack(state.channel_id, &packed, &sample);
+            let (mut books, mut expected) = (Vec::new(), Vec::new());
+            packer.unpack_books(state.channel_id, &packed, &sample, &mut books);
+            encode_state(&mut expected, &state);
+            prop_assert_eq!(books, expected);
             prop_assert_eq!(back, state);
             prop_assert_eq!(&*back_terms, &terms);
         }

@@ -6,6 +6,7 @@ use farebox_core::channel::Bucket;
 use farebox_core::units::{B256, ChannelId};
 use hashbrown::HashTable;
 
+use super::arena::Piece;
 use super::id_hash::IdHash;
 use super::{Place, Resident};
 
@@ -22,7 +23,7 @@ pub(super) enum Home {
 #[derive(Debug)]
 pub(super) struct Packed {
     /// See [`super::packed`].
-    pub(super) bytes: Box<[u8]>,
+    pub(super) piece: Piece,
     /// What is left of its rate.
     pub(super) bucket: Bucket,
     /// The checkpoint that its last image was taken for.
@@ -51,12 +52,8 @@ pub(super) struct Slots {
     slots: Vec<Slot>,
     /// Places that were made empty.
     free: Vec<Place>,
-    /// Bytes of all that is packed.
-    packed_bytes: usize,
 }
 
-/// What the allocator adds to each packed channel, on average.
-const ALLOCATION_BYTES: usize = 16;
 /// What a channel takes in the table.
 const TABLE_BYTES: usize = 8;
 
@@ -67,9 +64,9 @@ impl Slots {
         self.table.len()
     }
 
-    /// Bytes of the table, the places, and what is packed.
+    /// Bytes of the table and the places.
     pub(super) fn bytes(&self) -> usize {
-        self.slots.len() * (size_of::<Slot>() + TABLE_BYTES) + self.packed_bytes
+        self.slots.len() * (size_of::<Slot>() + TABLE_BYTES)
     }
 
     pub(super) fn find(&self, id: ChannelId) -> Option<Place> {
@@ -95,16 +92,13 @@ impl Slots {
     }
 
     /// Replaces what is at a place.
-    pub(super) fn fill(&mut self, place: Place, home: Home) {
-        let more = packed_bytes(&home);
-        let before = std::mem::replace(self.home_mut(place), home);
-        self.packed_bytes = self.packed_bytes + more - packed_bytes(&before);
+    pub(super) fn fill(&mut self, place: Place, home: Home) -> Home {
+        std::mem::replace(self.home_mut(place), home)
     }
 
     /// Adds a channel that is not here.
     pub(super) fn add(&mut self, id: ChannelId, home: Home) -> Place {
         assert!(self.find(id).is_none(), "a channel is opened or loaded only when it is not here");
-        self.packed_bytes += packed_bytes(&home);
         let slot = Slot { id, home: Some(home) };
         let place = match self.free.pop() {
             Some(place) => {
@@ -122,27 +116,18 @@ impl Slots {
         place
     }
 
-    /// Keeps the channels for which `keep` says so. It is told the bytes that are packed at each.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut Home, usize) -> bool) {
-        let Self { table, slots, free, packed_bytes: sum, .. } = self;
+    /// Keeps the channels for which `keep` says so, and hands the others to `leave`.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut Home) -> bool, mut leave: impl FnMut(Home)) {
+        let Self { table, slots, free, .. } = self;
         table.retain(|place| {
             let slot = &mut slots[place.0 as usize];
-            let home = slot.home.as_mut().expect("every known place is filled");
-            let bytes = packed_bytes(home);
-            if keep(home, bytes) {
+            if keep(slot.home.as_mut().expect("every known place is filled")) {
                 return true;
             }
-            *slot = Slot { id: ChannelId(B256::ZERO), home: None };
-            *sum -= bytes;
+            let left = std::mem::replace(slot, Slot { id: ChannelId(B256::ZERO), home: None });
+            left.home.into_iter().for_each(&mut leave);
             free.push(*place);
             false
         });
-    }
-}
-
-fn packed_bytes(home: &Home) -> usize {
-    match home {
-        Home::Open(_) => 0,
-        Home::Packed(packed) => packed.bytes.len() + ALLOCATION_BYTES,
     }
 }
