@@ -37,6 +37,7 @@
 mod backup;
 mod columns;
 mod failure;
+mod folder;
 mod images;
 mod lease;
 pub(super) mod meta;

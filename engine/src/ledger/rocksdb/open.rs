@@ -10,15 +10,13 @@ use rocksdb::{
 
 use super::columns::{ALL, BALANCES, CHANNELS, Columns, JOURNAL, META};
 use super::failure::{failed, is_locked};
+use super::folder;
 use super::lease::{self, Lease};
 use super::meta::{EPOCH, STORE_VERSION, VERSION, VERSION_WITHOUT_RUNNING, decode_u32, decode_u64};
 use super::running;
 use super::witness::{log_files, newest_frame};
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
-
-/// The file that every RocksDB has.
-const CURRENT: &str = "CURRENT";
 
 /// Table files that RocksDB may hold open.
 const OPEN_FILES_MAX: i32 = 512;
@@ -43,12 +41,11 @@ const VIEW_PAUSE: Duration = Duration::from_millis(2);
 /// Opens or makes the store, and raises the epoch.
 pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerError> {
     reach(FailPoint::BeforeOpen);
-    std::fs::create_dir_all(path)
-        .map_err(|error| LedgerError::Io { action: "make its folder", cause: error.to_string().into() })?;
+    let has_store = folder::prepare(path)?;
     let mut options = database_options();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
-    if path.join(CURRENT).exists() {
+    if has_store {
         // Opening for writing moves the log's content to table files, and with it the traces of damage.
         // So the end of the journal is looked at before.
         drop(for_reading(path)?);
@@ -103,9 +100,13 @@ pub(super) fn for_reading(path: &Path) -> Result<Columns, LedgerError> {
     }
 }
 
-/// Refuses a folder without a RocksDB.
+/// Refuses a folder without a store.
 pub(super) fn must_exist(path: &Path) -> Result<(), LedgerError> {
-    if path.join(CURRENT).exists() { Ok(()) } else { Err(LedgerError::NotFound { path: path.into() }) }
+    if path.exists() && folder::has_store(path)? {
+        Ok(())
+    } else {
+        Err(LedgerError::NotFound { path: path.into() })
+    }
 }
 
 fn database_options() -> Options {
