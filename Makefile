@@ -22,7 +22,7 @@ INTEROP_JOBS ?= 2
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
-	@echo "make test-long   a million signatures, 100,000 histories, 10,000 kills: takes hours"
+	@echo "make test-long   a million signatures, 100,000 histories, 10,000 kills, 1,000 power losses: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
 	@echo "make bench   measures beside peers (bench-verify, bench-books: ARGS=\"--quick FILTER\")"
 	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, contract artifacts"
@@ -63,6 +63,8 @@ test-long: setup
 		cargo test --locked --release -p farebox-simulation --test linearizable -- --nocapture
 	FAREBOX_KILLS=$${FAREBOX_KILLS:-10000} \
 		cargo test --locked --release -p farebox-engine --features failpoints --test disaster kill:: -- --nocapture
+	FAREBOX_POWER_LOSSES=$${FAREBOX_POWER_LOSSES:-1000} \
+		cargo test --locked --release -p farebox-engine --features failpoints --test disaster power:: -- --nocapture
 
 fuzz:
 	@scripts/fuzz.sh

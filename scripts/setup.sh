@@ -4,8 +4,9 @@
 #
 #   scripts/setup.sh
 #
-# Checks: cargo, node and npm, a C++ compiler and libclang. Installs: the npm packages of package-lock.json
-# into node_modules, and (only as root, only when missing) clang and libclang from the distribution.
+# Checks: cargo, node and npm, a C++ compiler and libclang, and what mounts a file system for tests. Installs: the npm
+# packages of package-lock.json into node_modules, and (only as root, only when missing) clang and libclang from the
+# distribution.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -55,6 +56,17 @@ check_cxx() {
   missing+=("a C++ compiler and libclang, for RocksDB: apt-get install clang libclang-dev (or your system's packages)")
 }
 
+# Tests of power losses mount a file system of their own: root does it alone, others need a helper of Debian's fuse3.
+# Nothing else needs it, so it is only told.
+check_fuse() {
+  [ "$(uname)" = Linux ] || return 0
+  if [ ! -e /dev/fuse ]; then
+    say "the tests of power losses need /dev/fuse: modprobe fuse (a container: --device /dev/fuse --cap-add SYS_ADMIN)"
+  elif [ "$(id -u)" != 0 ] && ! have fusermount3; then
+    say "the tests of power losses need fusermount3, unless root runs them: apt-get install fuse3"
+  fi
+}
+
 check_npm_packages() {
   have npm || return 0
   # npm writes this file last; it is as new as the last complete installation.
@@ -68,6 +80,7 @@ check_npm_packages() {
 check_rust
 check_node
 check_cxx
+check_fuse
 if [ "${#missing[@]}" -eq 0 ]; then check_npm_packages; fi
 
 if [ "${#missing[@]}" -ne 0 ]; then

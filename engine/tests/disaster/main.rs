@@ -3,12 +3,16 @@
 //! | module | what happens |
 //! |---|---|
 //! | `kill` | SIGKILL at random moments and at every fail point |
+//! | `power` | the power goes: what was not synced is lost, kept, torn or reordered |
+//! | `disk` | a file system with a live and a durable image |
 //! | `child`, `watch` | the server that dies, and the parent that knows what it answered |
 //! | `account` | what one channel has to hold, apart from the engine |
 
 mod account;
 mod child;
+mod disk;
 mod kill;
+mod power;
 mod seed;
 #[path = "../support/mod.rs"]
 mod support;

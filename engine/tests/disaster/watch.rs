@@ -14,17 +14,23 @@ use farebox_engine::{LedgerError, RocksLedger};
 
 use crate::account::Account;
 use crate::child::{CHANNELS, FOLDER, IN_FLIGHT_MAX, Orders, TEST};
+use crate::disk::Disk;
 
 /// A child that says nothing for so long hangs.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 
+/// How often the parent looks whether the disk has power.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
 /// When the parent kills.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum Plan {
     /// After so many answers, and a moment more.
     AfterAnswers(u64, Duration),
     /// So long after the start: it may not even have opened its books.
     AfterTime(Duration),
+    /// As soon as the disk has no power.
+    WhenFrozen(Disk),
     /// It ends, or dies, by itself.
     Never,
 }
@@ -83,6 +89,17 @@ impl Watch {
                 std::thread::sleep(time);
                 kill(&mut child);
             }
+            Plan::WhenFrozen(disk) => loop {
+                match said.recv_timeout(LOOK_EVERY) {
+                    Ok(line) => self.note(&line, &mut life),
+                    Err(RecvTimeoutError::Disconnected) => break,
+                    Err(RecvTimeoutError::Timeout) => {}
+                }
+                if disk.is_frozen() {
+                    kill(&mut child);
+                    break;
+                }
+            },
             Plan::Never => {}
         }
         while let Some(line) = hear(&said, &mut child) {
