@@ -191,7 +191,10 @@ async fn start_engine(config: &Config) -> Result<(Engine, Option<Snapshots>), Se
 pub fn engine_config(config: &Config) -> farebox_engine::Config {
     let default = farebox_engine::Config::default();
     farebox_engine::Config {
-        policy: Policy { voucher_delta_min: config.voucher.delta_min },
+        policy: Policy {
+            voucher_delta_min: config.voucher.delta_min,
+            outcome_age_s_max: config.books.outcome_age_s_max,
+        },
         limits: config.risk.clone(),
         shards: config.limits.shards.unwrap_or(default.shards),
         intake_max: config.limits.intake_max,

@@ -11,6 +11,7 @@ use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::Step;
 
 use crate::said::{Balance, No, Receipt, Said, Stage, Word};
+use crate::server::OUTCOME_AGE_S_MAX;
 
 mod closing;
 mod paying;
@@ -55,6 +56,10 @@ pub enum Op {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     version: ProtocolVersion,
+    /// The time at which it is asked.
+    pub now: u64,
+    /// When something was last paid or promised.
+    pub active: u64,
     /// Whether the books know the channel.
     pub known: bool,
     /// What the escrow holds.
@@ -101,6 +106,8 @@ impl Account {
     pub fn new(version: ProtocolVersion) -> Self {
         Self {
             version,
+            now: 0,
+            active: 0,
             known: false,
             deposit: 0,
             settled: 0,
@@ -117,10 +124,16 @@ impl Account {
         }
     }
 
+    /// The same account, when it is asked at this time.
+    pub fn at(mut self, now: u64) -> Self {
+        self.now = now;
+        self
+    }
+
     /// Does an operation, and says what the books must say.
     pub fn ask(&mut self, op: &Op) -> Said {
         if let Op::Restart = op {
-            self.end_all();
+            self.end_all(self.now);
             return Said::Read(self.read());
         }
         if let Op::Read = op {
@@ -182,6 +195,8 @@ impl Account {
             settled,
             accepted: settled,
             spent: settled,
+            now: self.now,
+            active: self.now,
             ..Self::new(self.version)
         };
         self.asked_position = position;
@@ -228,7 +243,7 @@ impl Account {
             Step::Closed { captured, refunded, .. } => {
                 let (captured, refunded) = (captured.get(), refunded.get());
                 self.deposit_at_least(captured.checked_add(refunded).ok_or(No::TooLarge)?)?;
-                self.end_all();
+                self.end_all(self.active);
                 self.settled = self.settled.max(captured);
                 let lost = self.spent.saturating_sub(captured);
                 self.stage = Stage::Over { captured, refunded, lost };
@@ -273,6 +288,8 @@ impl Account {
     pub fn compare(&self, state: &State) -> Result<(), String> {
         let found = Self {
             version: state.protocol,
+            now: self.now,
+            active: state.active_at.0,
             known: true,
             deposit: state.deposit.get(),
             settled: state.settled.get(),

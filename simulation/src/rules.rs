@@ -6,14 +6,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use farebox_core::channel::{Answer, Phase, Rejection, Spend, State};
+use farebox_core::channel::{Answer, Outcome, Phase, Rejection, RequestKey, Spend, State};
+use farebox_core::units::UnixSeconds;
 use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::{Refusal, Reply, Step, Verdict};
 
 use crate::account::Op;
 use crate::cast::{HONEST, Hand, MEMBERS, MemberIndex, member, with_notary};
 use crate::chain::{Call, Chain, Mined};
-use crate::server::{Processed, Request};
+use crate::server::{OUTCOME_AGE_S_MAX, Processed, Request};
 
 mod steps;
 
@@ -122,9 +123,9 @@ impl Witness {
         match (&request.op, answer) {
             (Op::Open { settled, .. }, Answer::Done) if before.is_none() => seen.base = *settled,
             (_, Answer::Replayed(outcome)) => {
+                // What is lost stays open: the same name may have been charged before, and forgotten.
                 let paid = seen.paid.entry(Some(outcome.key.0)).or_default();
                 *paid = (*paid).max(outcome.charged.get());
-                seen.lost.retain(|(key, _)| *key != Some(outcome.key.0));
             }
             (op, Answer::Done) => {
                 if let Some((key, amount)) = charge_of(op) {
@@ -171,7 +172,8 @@ impl Witness {
         must(2, found.deposit >= before.deposit && found.settled >= before.settled, what)?;
         let was_closed = matches!(before.phase, Phase::Closed(_));
         must(6, !was_closed || found.phase == before.phase, what)?;
-        let fewer = before.outcomes.iter().find(|outcome| found.outcomes.get(&outcome.key).is_none());
+        let is_there = |key| found.outcomes.get(key).is_some() || found.reservation(key).is_some();
+        let fewer = before.outcomes.iter().find(|outcome| !is_there(&outcome.key));
         let is_full = found.outcomes.iter().len() == farebox_core::channel::OUTCOMES_MAX;
         must(8, fewer.is_none() || is_full, what)
     }

@@ -55,6 +55,8 @@ pub struct Receipt {
     pub accepted: u128,
     /// `spent` when it ended.
     pub spent: u128,
+    /// When it ended.
+    pub at: u64,
 }
 
 /// What the books hold of a channel.
@@ -186,6 +188,7 @@ impl From<&Outcome> for Receipt {
             units: outcome.units,
             accepted: outcome.accepted.get(),
             spent: outcome.spent.get(),
+            at: outcome.at.0,
         }
     }
 }

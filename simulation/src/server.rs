@@ -29,7 +29,10 @@ mod start;
 pub use start::{StartError, Started};
 
 /// The operator's rules: the defaults.
-pub const POLICY: Policy = Policy { voucher_delta_min: Amount::ZERO };
+pub const POLICY: Policy = Policy { voucher_delta_min: Amount::ZERO, outcome_age_s_max: OUTCOME_AGE_S_MAX };
+
+/// How long an outcome is good, in seconds: the clock often jumps further.
+pub const OUTCOME_AGE_S_MAX: u64 = 3_000;
 
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +65,8 @@ pub struct Request {
 /// A request and what came of it. The answer leaves when its batch is durable.
 #[derive(Clone, Debug)]
 pub struct Processed {
+    /// When, by the server's clock.
+    pub at: UnixSeconds,
     /// The request.
     pub request: Request,
     /// The answer.
@@ -149,7 +154,7 @@ impl Server {
             let old = old.map(|resident| &resident.state);
             let (verdict, alarm) = self.serve(&request, proof, old, now, &mut records)?;
             let after = self.residents.get(&request.member).map(|resident| resident.state.clone());
-            processed.push(Processed { request, verdict, alarm, before, after });
+            processed.push(Processed { at: now, request, verdict, alarm, before, after });
         }
         self.batches += 1;
         let number = self.batches;

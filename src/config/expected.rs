@@ -45,6 +45,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         }
         "risk.unsettled_basis" => "\"spent\" or \"accepted\"",
         "risk.unsettled_age_s_max" => "seconds, 0 to 3153600000 (0 is no limit)",
+        "books.outcome_age_s_max" => "seconds, 60 to 3153600000",
         "risk.vouchers_per_second_max" => "a whole number, 0 to 1000000 (0 is no limit)",
         "risk.voucher_burst_max" => "a whole number, 1 to 1000000",
         "voucher.delta_min" => "an amount in base units: a string of decimal digits, such as \"0\"",
@@ -78,9 +79,8 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.batch_vouchers_max" => "a whole number, 1 to 8192",
         "limits.resident_bytes_max" => "bytes, 16777216 to 1099511627776",
         "limits.signer_tables_bytes_max" => "bytes, 1048576 to 1099511627776",
-        "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk" => {
-            "a table of keys"
-        }
+        "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk"
+        | "books" => "a table of keys",
         "route[]" => "a table with path, amount, unit and meter",
         _ => "a value of another type",
     }

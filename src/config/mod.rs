@@ -11,6 +11,7 @@ use std::time::Duration;
 use farebox_core::challenge::Realm;
 use farebox_core::units::{Address, Amount, ChainId};
 
+mod books;
 mod expected;
 mod limits;
 mod parse;
@@ -20,6 +21,7 @@ mod risk;
 mod route;
 mod source;
 
+pub use books::Books;
 pub use limits::Limits;
 pub use parse::{RpcUrl, UpstreamUrl};
 pub use problem::ConfigError;
@@ -55,6 +57,8 @@ pub struct Config {
     pub ledger: Ledger,
     /// `[limits]`
     pub limits: Limits,
+    /// `[books]`
+    pub books: Books,
     /// `[risk]`
     pub risk: farebox_core::channel::Limits,
 }
@@ -182,6 +186,7 @@ impl Config {
         let routes = route::routes(&raw.route, problems);
         let ledger = ledger(&raw.ledger, directory, problems);
         let limits = limits::limits(&raw.limits, problems);
+        let books = books::books(&raw.books, problems);
         let risk = risk::risk(&raw.risk, problems);
         Some(Self {
             server: server?,
@@ -193,6 +198,7 @@ impl Config {
             routes: routes?,
             ledger: ledger?,
             limits: limits?,
+            books: books?,
             risk: risk?,
         })
     }

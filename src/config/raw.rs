@@ -25,6 +25,8 @@ pub(super) struct Raw {
     pub limits: Limits,
     #[serde(default)]
     pub risk: Risk,
+    #[serde(default)]
+    pub books: Books,
 }
 
 /// `[server]`: where Farebox listens, and what it calls itself.
@@ -201,6 +203,20 @@ impl Default for Limits {
             resident_bytes_max: 1 << 30,
             signer_tables_bytes_max: 256 << 20,
         }
+    }
+}
+
+/// `[books]`: how long the books keep what is over.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Books {
+    /// How long a retry of a finished paid request gets its first answer.
+    pub outcome_age_s_max: u64,
+}
+
+impl Default for Books {
+    fn default() -> Self {
+        Self { outcome_age_s_max: farebox_core::channel::OUTCOME_AGE_S_MAX_DEFAULT }
     }
 }
 

@@ -238,6 +238,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "[ledger]",
+        "[books]\noutcome_age_s_max = 5\n[ledger]",
+        "books.outcome_age_s_max: found 5, expected seconds, 60 to 3153600000",
+    ),
+    (
+        "[ledger]",
         "[limits]\nconnections_max = 0\n[ledger]",
         "limits.connections_max: found 0, expected a whole number, 1 to 1000000",
     ),

@@ -28,7 +28,7 @@ mod state;
 
 pub use access::{Access, AccessList, Party, Subject, SubjectKind, Until};
 pub use apply::{apply, decide, open};
-pub use command::{CloseReason, Command, Policy, Spend};
+pub use command::{CloseReason, Command, OUTCOME_AGE_S_MAX_DEFAULT, Policy, Spend};
 pub use event::{ChainPosition, Event};
 pub use identity::{Advertised, Identity, Terms};
 pub use invariant::Violation;

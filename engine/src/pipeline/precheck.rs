@@ -2,7 +2,7 @@
 //!
 //! A refusal from here goes to somebody who has proved nothing, so it reveals no accepted or spent
 //! amount, and it is never a success. It must be one that the rules would give as well: `channel::decide`
-//! stays the only judge, this module only saves it the work. A retry of a known paid request is left to
+//! stays the only judge, this module only saves it the work. A retry of a known paid request, old or not, is left to
 //! it, for the answer to that is a success.
 
 use farebox_core::channel::{Phase, Rejection, Spend, State};

@@ -27,8 +27,10 @@ impl Account {
         if amount > kept.accepted {
             kept.accepted = amount;
             kept.keep(amount);
-        } else if amount > kept.settled {
+            kept.touch();
+        } else if amount > kept.settled && !kept.vouchers.contains(&amount) {
             kept.keep(amount);
+            kept.touch();
         }
         // A v1 close pays whole vouchers, so one of exactly the spent amount must be there.
         let owes = kept.spent > kept.settled;
@@ -79,7 +81,7 @@ impl Account {
 
     fn begin_close(&mut self) -> Word {
         let claim = self.claim();
-        self.end_all();
+        self.end_all(self.active);
         if let Word::Close { capture, .. } = claim {
             self.stage = Stage::Closing { capture };
         }

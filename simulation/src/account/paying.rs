@@ -23,6 +23,7 @@ impl Account {
         }
         self.accepted = amount;
         self.keep(amount);
+        self.touch();
         Ok(match self.pay(then) {
             Ok(()) => Word::Done,
             Err(no) => Word::KeptOnly(no),
@@ -72,43 +73,47 @@ impl Account {
         request.taken += amount;
         request.units += units;
         if finish {
-            self.end(place, true);
+            self.end(place, true, self.now);
         }
+        self.touch();
         Ok(Word::Done)
     }
 
     pub(super) fn release(&mut self, key: [u8; 16]) -> Result<Word, No> {
         let place = self.running.iter().position(|request| request.key == key).ok_or(No::NotRunning)?;
-        self.end(place, false);
+        self.end(place, false, self.now);
         Ok(Word::Done)
     }
 
-    /// Ends everything that runs.
-    pub(super) fn end_all(&mut self) {
+    /// Ends everything that runs, as of `at`.
+    pub(super) fn end_all(&mut self, at: u64) {
         while !self.running.is_empty() {
-            self.end(0, false);
+            self.end(0, false, at);
         }
     }
 
     /// A request that got something has a receipt; one that got nothing may be tried again.
-    fn end(&mut self, place: usize, finished: bool) {
+    fn end(&mut self, place: usize, finished: bool, at: u64) {
         let Running { key, taken: charged, units, .. } = self.running.remove(place);
         if finished || charged > 0 || units > 0 {
-            self.receipt(key, charged, units);
+            self.receipt(key, charged, units, at);
         }
     }
 
-    fn receipt(&mut self, key: [u8; 16], charged: u128, units: u64) {
+    fn receipt(&mut self, key: [u8; 16], charged: u128, units: u64, at: u64) {
+        self.ended.retain(|receipt| receipt.key != key);
         if self.ended.len() == OUTCOMES_MAX {
             self.ended.pop_front();
         }
-        self.ended.push_back(Receipt { key, charged, units, accepted: self.accepted, spent: self.spent });
+        self.ended.push_back(Receipt { key, charged, units, accepted: self.accepted, spent: self.spent, at });
         self.ended_count += 1;
     }
 
     fn paid_before(&self, spend: &Spend) -> Result<Option<Receipt>, No> {
         let Some(key) = spend.key() else { return Ok(None) };
-        if let Some(receipt) = self.ended.iter().find(|receipt| receipt.key == key.0) {
+        if let Some(receipt) = self.ended.iter().find(|receipt| receipt.key == key.0)
+            && self.now.saturating_sub(receipt.at) <= OUTCOME_AGE_S_MAX
+        {
             return Ok(Some(*receipt));
         }
         if self.running.iter().any(|request| request.key == key.0) { Err(No::Running) } else { Ok(None) }
@@ -141,10 +146,13 @@ impl Account {
             Spend::Charge { key, amount, units } => {
                 self.charge(amount.get(), units);
                 if let Some(key) = key {
-                    self.receipt(key.0, amount.get(), units);
+                    self.receipt(key.0, amount.get(), units, self.now);
                 }
+                self.touch();
             }
             Spend::Reserve { key, amount } => {
+                self.touch();
+                self.ended.retain(|receipt| receipt.key != key.0);
                 self.running.push(Running { key: key.0, left: amount.get(), taken: 0, units: 0 });
             }
         }
@@ -155,6 +163,11 @@ impl Account {
         self.spent += amount;
         self.units += units;
         self.forget_below();
+    }
+
+    /// Notes that the payer or the service did something.
+    pub(super) fn touch(&mut self) {
+        self.active = self.active.max(self.now);
     }
 
     pub(super) fn reserved(&self) -> u128 {

@@ -31,7 +31,7 @@ fn a_request_is_paid_once() {
     let mut account = opened(ProtocolVersion::V2, 100);
     assert_eq!(word(account.ask(&submit(60, charge(1, 25)))), Word::Done);
     let again = account.ask(&submit(60, charge(1, 25)));
-    let receipt = Receipt { key: [1; 16], charged: 25, units: 1, accepted: 60, spent: 25 };
+    let receipt = Receipt { key: [1; 16], charged: 25, units: 1, accepted: 60, spent: 25, at: 0 };
     assert_eq!(word(again), Word::Replayed(receipt));
     assert_eq!(account.spent, 25);
     assert_eq!(word(account.ask(&submit(70, charge(2, 50)))), Word::KeptOnly(No::Short { available: 45 }));

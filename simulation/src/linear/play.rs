@@ -3,14 +3,13 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use farebox_core::units::UnixSeconds;
 use farebox_engine::clock::ManualClock;
 use farebox_engine::{Config, Engine};
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{RngExt, SeedableRng};
 
 use super::clients::{List, block_on, call, draw, note, open};
-use super::{Caller, Line};
+use super::{Caller, Line, NOW};
 use crate::account::Op;
 use crate::bug::Bug;
 use crate::cast::{HONEST, Hand, MemberIndex};
@@ -151,7 +150,7 @@ fn start(disk: &Disk, config: &Config, dice: &mut Xoshiro256PlusPlus) -> Result<
         if dice.random_ratio(1, 8) {
             disk.die_in_next_life(dice.random_range(1..4));
         }
-        let clock = Arc::new(ManualClock::new(UnixSeconds(1_700_000_000)));
+        let clock = Arc::new(ManualClock::new(NOW));
         match Engine::start(config.clone(), disk.open(), clock) {
             Ok(engine) => {
                 disk.spare();

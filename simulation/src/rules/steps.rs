@@ -5,7 +5,7 @@ use super::*;
 impl Witness {
     /// Checks one step.
     pub fn processed(&self, processed: &Processed) -> Check {
-        let Processed { request, verdict, alarm, before, after } = processed;
+        let Processed { at, request, verdict, alarm, before, after } = processed;
         let Some(after) = after else {
             return must(6, before.is_none(), || format!("{request:?} made {before:?} go away"));
         };
@@ -36,7 +36,7 @@ impl Witness {
             }
             Verdict::Accepted(reply) => {
                 must(9, request.hand == Hand::Signer, what)?;
-                granted(request, reply, before, after).map_err(|rule| Broken { rule, what: what() })
+                granted(request, reply, (before, after), *at).map_err(|rule| Broken { rule, what: what() })
             }
         }
     }
@@ -75,7 +75,12 @@ fn is_discreet(refusal: &Refusal) -> bool {
 }
 
 /// A step that was granted: which rule forbade it?
-fn granted(request: &Request, reply: &Reply, before: &State, after: &State) -> Result<(), Rule> {
+fn granted(
+    request: &Request,
+    reply: &Reply,
+    (before, after): (&State, &State),
+    at: UnixSeconds,
+) -> Result<(), Rule> {
     let broken = |number| Err(Rule::Money(number));
     let charged = after.spent.get() - before.spent.get();
     let (spend, voucher) = match &request.op {
@@ -88,7 +93,7 @@ fn granted(request: &Request, reply: &Reply, before: &State, after: &State) -> R
     };
     let spend = spend.unwrap_or(Spend::Nothing);
     if let Answer::Replayed(outcome) = &reply.answer {
-        let is_remembered = before.outcomes.get(&outcome.key) == Some(outcome);
+        let is_remembered = remembered(before, &outcome.key, at) == Some(outcome);
         return if is_remembered && after == before { Ok(()) } else { broken(8) };
     }
     if voucher.is_some_and(|amount| amount < before.accepted.get()) {
@@ -106,7 +111,7 @@ fn granted(request: &Request, reply: &Reply, before: &State, after: &State) -> R
         Spend::Charge { key, amount, .. } => (key, amount.get(), 0),
         Spend::Reserve { key, amount } => (Some(key), 0, amount.get()),
     };
-    if key.is_some_and(|key| before.outcomes.get(&key).is_some() || before.reservation(&key).is_some()) {
+    if key.is_some_and(|key| remembered(before, &key, at).is_some() || before.reservation(&key).is_some()) {
         return broken(8);
     }
     if !after.settled.is_zero() && after.accepted <= after.settled {
@@ -114,4 +119,10 @@ fn granted(request: &Request, reply: &Reply, before: &State, after: &State) -> R
     }
     let is_one_step = charged == price && after.reserved().get() == before.reserved().get() + reserved;
     if is_one_step { Ok(()) } else { broken(5) }
+}
+
+/// The outcome of a paid request, as long as it is answered.
+fn remembered<'a>(books: &'a State, key: &RequestKey, at: UnixSeconds) -> Option<&'a Outcome> {
+    let outcome = books.outcomes.get(key)?;
+    (at.0.saturating_sub(outcome.at.0) <= OUTCOME_AGE_S_MAX).then_some(outcome)
 }

@@ -75,7 +75,7 @@ impl World {
             }
             Err(StartError::Died { found_head: Some(head), found, books }) => {
                 let before = self.found(head.sequence, &found)?;
-                let after = Shadow { states: books, accounts: restarted(&before).accounts };
+                let after = Shadow { states: books, accounts: restarted(&before, self.clock).accounts };
                 self.possible = [(head.sequence, before), (head.sequence + 1, after)].into();
                 self.died()
             }
@@ -88,7 +88,7 @@ impl World {
         self.history.push(Event::Started { frame: found_head.sequence });
         let before = self.found(found_head.sequence, &found)?;
         self.check_cursor(&before, found_head.cursor.map_or(0, |cursor| cursor.next_block.0))?;
-        let after = Shadow { states: books, accounts: restarted(&before).accounts };
+        let after = Shadow { states: books, accounts: restarted(&before, self.clock).accounts };
         for (index, state) in &after.states {
             self.witness.started(*index, state)?;
             self.model(Rule::Model, after.accounts[index].compare(state))?;
@@ -158,9 +158,10 @@ impl World {
 }
 
 /// The model after a start.
-fn restarted(before: &Shadow) -> Shadow {
+fn restarted(before: &Shadow, now: u64) -> Shadow {
     let mut after = before.clone();
     for account in after.accounts.values_mut() {
+        account.now = now;
         account.ask(&Op::Restart);
     }
     after

@@ -50,6 +50,7 @@ impl World {
         self.history.push(Event::Decided(request.id, said.clone()));
         self.witness.processed(processed)?;
         let account = self.live.accounts.get_mut(&index).expect("every channel of the cast has an account");
+        account.now = self.clock;
         let expected = account.ask(&request.op);
         let agreed = match after {
             _ if !agrees(&request.op, &said, &expected) => {

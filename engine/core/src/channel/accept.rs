@@ -23,7 +23,7 @@ pub(super) fn accept(
     now: UnixSeconds,
 ) -> Result<Decision, Rejection> {
     check_voucher(state, &voucher)?;
-    if let Some(answer) = replayed(state, &then)? {
+    if let Some(answer) = replayed(state, &then, policy, now)? {
         return Ok(answer);
     }
     check_serving(state)?;

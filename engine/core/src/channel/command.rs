@@ -1,15 +1,33 @@
 //! What can be asked of a channel, and what the chain can tell about it.
 
 use super::event::ChainPosition;
-use super::outcome::RequestKey;
+use super::outcome::{Outcome, RequestKey};
 use crate::units::{Amount, UnixSeconds};
 use crate::voucher::{Verified, Voucher};
 
 /// Limits that the operator sets; rules, not facts, so they are no part of the state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// The least by which a new voucher must exceed the accepted amount (`minVoucherDelta`).
     pub voucher_delta_min: Amount,
+    /// How long a finished paid request is answered again, in seconds. Its key then names a new request.
+    pub outcome_age_s_max: u64,
+}
+
+/// [`Policy::outcome_age_s_max`] when the operator says nothing: a day. No client retries longer.
+pub const OUTCOME_AGE_S_MAX_DEFAULT: u64 = 86_400;
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { voucher_delta_min: Amount::ZERO, outcome_age_s_max: OUTCOME_AGE_S_MAX_DEFAULT }
+    }
+}
+
+impl Policy {
+    /// Whether a retry of this request is still answered with its outcome. A clock that went back forgets nothing.
+    pub const fn remembers(&self, outcome: &Outcome, now: UnixSeconds) -> bool {
+        now.0.saturating_sub(outcome.at.0) <= self.outcome_age_s_max
+    }
 }
 
 /// One step that is asked of a channel.

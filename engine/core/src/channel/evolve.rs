@@ -60,7 +60,7 @@ impl State {
             Event::Charged { key, amount, units, at } => {
                 self.spend(*amount, *units);
                 if let Some(key) = key {
-                    self.finish(Outcome { key: *key, charged: *amount, units: *units, ..self.balance() });
+                    self.finish(Outcome { key: *key, charged: *amount, units: *units, ..self.balance(*at) });
                 }
                 self.touch(*at);
                 self.owe_since(*at);
@@ -68,19 +68,20 @@ impl State {
             Event::Reserved { key, amount, at } => {
                 let reservation =
                     Reservation { key: *key, amount: *amount, captured: Amount::ZERO, units: 0 };
+                self.outcomes.forget(key);
                 self.reservations.push(reservation);
                 self.touch(*at);
             }
             Event::Captured { key, amount, units, finished, at } => {
                 self.capture_request(key, *amount, *units);
                 if *finished {
-                    self.end_request(key, true);
+                    self.end_request(key, true, *at);
                 }
                 self.touch(*at);
                 self.owe_since(*at);
             }
             // Not activity: after a restart every orphan is released, and that must not look like it.
-            Event::Released { key, at: _ } => self.end_request(key, false),
+            Event::Released { key, at } => self.end_request(key, false, *at),
             Event::ToppedUp { deposit } => self.deposit = self.deposit.max(*deposit),
             Event::CloseRequested { at, position } => {
                 self.close_requested_at = Some(*at);
@@ -140,18 +141,18 @@ impl State {
 
     /// Ends a running request. Its outcome is kept when it is `finished` or anything was delivered
     /// on it (one credential, at most one delivery); otherwise it may be tried again (rule 8).
-    fn end_request(&mut self, key: &RequestKey, finished: bool) {
+    fn end_request(&mut self, key: &RequestKey, finished: bool, at: UnixSeconds) {
         let Some(place) = self.reservations.iter().position(|held| held.key == *key) else { return };
         let ended = self.reservations.remove(place);
         if finished || ended.has_delivered() {
             let Reservation { key, captured, units, amount: _ } = ended;
-            self.finish(Outcome { key, charged: captured, units, ..self.balance() });
+            self.finish(Outcome { key, charged: captured, units, ..self.balance(at) });
         }
     }
 
     fn end_all_requests(&mut self) {
         while let Some(oldest) = self.reservations.first().map(|reservation| reservation.key) {
-            self.end_request(&oldest, false);
+            self.end_request(&oldest, false, self.active_at);
         }
     }
 
@@ -160,13 +161,14 @@ impl State {
     }
 
     /// The balance part of an outcome, as it is now.
-    fn balance(&self) -> Outcome {
+    fn balance(&self, at: UnixSeconds) -> Outcome {
         Outcome {
             key: RequestKey([0; 16]),
             charged: Amount::ZERO,
             units: 0,
             accepted: self.accepted,
             spent: self.spent,
+            at,
         }
     }
 

@@ -9,7 +9,8 @@ use super::state::{Phase, State};
 use crate::units::{Amount, UnixSeconds};
 use crate::voucher::{ProtocolVersion, Signature};
 
-/// The most finished requests that one channel remembers for retries; the oldest goes first.
+/// The most finished requests that one channel remembers for retries; the oldest goes first. None is answered after
+/// [`super::Policy::outcome_age_s_max`] either; it stays until others take its place.
 ///
 /// A retry that falls out of this window carries a voucher below the accepted amount in all but the
 /// rarest traffic, and is refused for that (rule 3).
@@ -42,6 +43,8 @@ pub struct Outcome {
     pub accepted: Amount,
     /// `spent` when it ended.
     pub spent: Amount,
+    /// When it ended, by our clock; the last activity when a close ended it.
+    pub at: UnixSeconds,
 }
 
 /// The finished requests that a channel remembers, oldest first; at most [`OUTCOMES_MAX`].
@@ -73,8 +76,21 @@ impl Outcomes {
         self.outcomes.iter()
     }
 
-    /// Remembers an outcome; the oldest makes room.
+    /// Forgets an outcome whose key names a new request: its time was over.
+    pub(super) fn forget(&mut self, key: &RequestKey) {
+        let tag = key.tag();
+        if !self.tags.contains(&tag) {
+            return;
+        }
+        let Some(place) = self.outcomes.iter().position(|outcome| outcome.key == *key) else { return };
+        self.outcomes.remove(place);
+        self.tags.copy_within(place + 1.., place);
+        self.tags[OUTCOMES_MAX - 1] = 0;
+    }
+
+    /// Remembers an outcome, and none of the same key beside it; the oldest makes room.
     pub(super) fn push(&mut self, outcome: Outcome) {
+        self.forget(&outcome.key);
         while self.outcomes.len() >= OUTCOMES_MAX {
             self.outcomes.pop_front();
             self.tags.rotate_left(1);
@@ -209,7 +225,8 @@ mod tests {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&number.to_le_bytes());
         let amount = Amount::new(u128::from(number));
-        Outcome { key: RequestKey(key), charged: amount, units: 1, accepted: amount, spent: amount }
+        let at = UnixSeconds(number);
+        Outcome { key: RequestKey(key), charged: amount, units: 1, accepted: amount, spent: amount, at }
     }
 
     /// 3,000 keys have only 256 tags between them, so every lookup meets tags of others.
@@ -226,6 +243,31 @@ mod tests {
             }
             for other in (oldest.saturating_sub(9)..oldest).chain(number + 1..number + 300) {
                 assert_eq!(outcomes.get(&outcome(other).key), None);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_is_there_once_and_the_others_stay() {
+        for count in [1, 7, OUTCOMES_MAX as u64] {
+            for again in 0..count {
+                let mut outcomes = Outcomes::default();
+                (0..count).for_each(|number| outcomes.push(outcome(number)));
+                outcomes.forget(&outcome(count + 1).key);
+                assert_eq!(outcomes.iter().len() as u64, count);
+                outcomes.push(Outcome { units: 9, ..outcome(again) });
+                let keys = (0..count).filter(|number| *number != again).chain([again]);
+                assert!(outcomes.iter().map(|kept| kept.key).eq(keys.map(|number| outcome(number).key)));
+                assert_eq!(outcomes.get(&outcome(again).key).map(|kept| kept.units), Some(9));
+                assert_eq!(
+                    Outcomes::restore(outcomes.iter().copied()).get(&outcome(0).key),
+                    outcomes.get(&outcome(0).key)
+                );
+                outcomes.forget(&outcome(again).key);
+                assert_eq!(outcomes.get(&outcome(again).key), None);
+                for kept in (0..count).filter(|number| *number != again) {
+                    assert_eq!(outcomes.get(&outcome(kept).key), Some(&outcome(kept)));
+                }
             }
         }
     }

@@ -28,7 +28,7 @@ pub(super) fn spend(
     policy: &Policy,
     now: UnixSeconds,
 ) -> Result<Decision, Rejection> {
-    if let Some(answer) = replayed(state, &spend)? {
+    if let Some(answer) = replayed(state, &spend, policy, now)? {
         return Ok(answer);
     }
     check_serving(state)?;
@@ -41,9 +41,14 @@ pub(super) fn spend(
 
 /// Looks for an earlier try of the same paid request: finished, it is answered again and charges
 /// nothing; still running, it is refused (rule 8). A charge without a name is always a new one.
-pub(super) fn replayed(state: &State, spend: &Spend) -> Result<Option<Decision>, Rejection> {
+pub(super) fn replayed(
+    state: &State,
+    spend: &Spend,
+    policy: &Policy,
+    now: UnixSeconds,
+) -> Result<Option<Decision>, Rejection> {
     let Some(key) = spend.key() else { return Ok(None) };
-    if let Some(outcome) = state.outcomes.get(key) {
+    if let Some(outcome) = state.outcomes.get(key).filter(|outcome| policy.remembers(outcome, now)) {
         return Ok(Some(Decision { events: Vec::new(), answer: Answer::Replayed(*outcome) }));
     }
     match state.reservation(key) {

@@ -15,7 +15,9 @@ use crate::voucher::ProtocolVersion;
 
 const MAGIC: [u8; 4] = *b"FBXS";
 /// The version that is written.
-const VERSION: u16 = 2;
+const VERSION: u16 = 3;
+/// The version before; it does not say when a paid request ended.
+const VERSION_WITHOUT_OUTCOME_TIMES: u16 = 2;
 /// The first version; it does not say since when something is unsettled.
 const VERSION_WITHOUT_AGE: u16 = 1;
 
@@ -91,7 +93,8 @@ pub fn readdress_state(bytes: &mut [u8], channel: ChannelId, signer: Address) {
 ///
 /// [`StoredError`] for damaged, unknown or impossible books.
 pub fn decode_state(bytes: &[u8]) -> Result<State, StoredError> {
-    let (mut body, version) = unseal(bytes, MAGIC, &[VERSION_WITHOUT_AGE, VERSION])?;
+    let (mut body, version) =
+        unseal(bytes, MAGIC, &[VERSION_WITHOUT_AGE, VERSION_WITHOUT_OUTCOME_TIMES, VERSION])?;
     let state = decode_body(&mut body, version)?;
     body.end()?;
     state.check()?;
@@ -171,12 +174,13 @@ fn encode_body(out: &mut Vec<u8>, state: &State) {
         out.u64(*units);
     }
     put_length(out, state.outcomes.iter().len());
-    for Outcome { key, charged, units, accepted, spent } in state.outcomes.iter() {
+    for Outcome { key, charged, units, accepted, spent, at } in state.outcomes.iter() {
         out.key(key);
         out.amount(*charged);
         out.u64(*units);
         out.amount(*accepted);
         out.amount(*spent);
+        out.seconds(*at);
     }
     put_time(out, state.close_requested_at);
     out.position(state.close_position);
@@ -186,6 +190,7 @@ fn encode_body(out: &mut Vec<u8>, state: &State) {
 }
 
 fn decode_body(body: &mut Reader<'_>, version: u16) -> Result<State, Malformed> {
+    let mut outcomes;
     let mut state = State {
         channel_id: body.channel_id()?,
         signer: body.address()?,
@@ -208,15 +213,10 @@ fn decode_body(body: &mut Reader<'_>, version: u16) -> Result<State, Malformed> 
                 units: body.u64()?,
             })
         })?,
-        outcomes: Outcomes::restore(list(body, |body| {
-            Ok(Outcome {
-                key: body.key()?,
-                charged: body.amount()?,
-                units: body.u64()?,
-                accepted: body.amount()?,
-                spent: body.amount()?,
-            })
-        })?),
+        outcomes: {
+            outcomes = list(body, |body| decode_outcome(body, version))?;
+            Outcomes::default()
+        },
         close_requested_at: body.bool("a close request")?.then(|| body.seconds()).transpose()?,
         close_position: body.position()?,
         opened_at: body.seconds()?,
@@ -230,7 +230,23 @@ fn decode_body(body: &mut Reader<'_>, version: u16) -> Result<State, Malformed> 
     } else {
         body.bool("unsettled value")?.then(|| body.seconds()).transpose()?
     };
+    if version < VERSION {
+        // The latest that it can be: a retry is not charged again too early.
+        outcomes.iter_mut().for_each(|outcome| outcome.at = state.active_at);
+    }
+    state.outcomes = Outcomes::restore(outcomes);
     Ok(state)
+}
+
+fn decode_outcome(body: &mut Reader<'_>, version: u16) -> Result<Outcome, Malformed> {
+    Ok(Outcome {
+        key: body.key()?,
+        charged: body.amount()?,
+        units: body.u64()?,
+        accepted: body.amount()?,
+        spent: body.amount()?,
+        at: if version < VERSION { UnixSeconds::default() } else { body.seconds()? },
+    })
 }
 
 fn put_time(out: &mut Vec<u8>, time: Option<UnixSeconds>) {

@@ -25,7 +25,11 @@ struct Model {
     vouchers: BTreeSet<u128>,
     /// Set aside, charged, units.
     running: BTreeMap<RequestKey, (u128, u128, u64)>,
-    finished: BTreeMap<RequestKey, (u128, u64)>,
+    /// Charged, units, when.
+    finished: BTreeMap<RequestKey, (u128, u64, u64)>,
+    now: u64,
+    active: u64,
+    age_max: u64,
     request: Option<u64>,
     request_block: u64,
     units: u64,
@@ -49,6 +53,9 @@ impl Model {
             vouchers: BTreeSet::new(),
             running: BTreeMap::new(),
             finished: BTreeMap::new(),
+            now: run.now.0,
+            active: run.now.0,
+            age_max: run.policy.outcome_age_s_max,
             request: None,
             request_block: 1,
             units: 0,
@@ -81,11 +88,11 @@ impl Model {
             }
             Command::Release { key } => {
                 let known = self.running.contains_key(key);
-                self.end(*key, false);
+                self.end(*key, false, self.now);
                 if known { Ok(None) } else { Err(()) }
             }
             Command::ReleaseAll => {
-                self.end_all();
+                self.end_all(self.now);
                 Ok(None)
             }
             Command::BeginClose(CloseReason::Cooperative(voucher)) => {
@@ -128,7 +135,7 @@ impl Model {
                 let (captured, refunded) = (captured.get(), refunded.get());
                 self.hold_at_least(captured.checked_add(refunded).ok_or(())?)?;
                 self.settled = self.settled.max(captured);
-                self.end_all();
+                self.end_all(self.active);
                 self.closing = false;
                 self.ended = Some((captured, refunded));
             }
@@ -163,6 +170,7 @@ impl Model {
         }
         self.accepted = amount;
         self.vouchers.insert(amount);
+        self.active = self.now;
         // Whether it pays or not, the voucher is taken.
         let _ = self.pay(then);
         Ok(None)
@@ -181,7 +189,7 @@ impl Model {
     /// Finished: answered again. Running: refused.
     fn is_known(&self, then: Spend) -> Result<bool, ()> {
         let Some(key) = then.key() else { return Ok(false) };
-        if self.finished.contains_key(key) {
+        if self.finished.get(key).is_some_and(|(.., at)| self.now - at <= self.age_max) {
             return Ok(true);
         }
         if self.running.contains_key(key) { Err(()) } else { Ok(false) }
@@ -197,13 +205,16 @@ impl Model {
                 self.units = self.units.checked_add(units).ok_or(())?;
                 self.spent += amount.get();
                 if let Some(key) = key {
-                    self.finished.insert(key, (amount.get(), units));
+                    self.finished.insert(key, (amount.get(), units, self.now));
                 }
+                self.active = self.now;
             }
             Spend::Reserve { key, amount } => {
                 if amount.get() > self.free() || self.running.len() >= RESERVATIONS_MAX {
                     return Err(());
                 }
+                self.active = self.now;
+                self.finished.remove(&key);
                 self.running.insert(key, (amount.get(), 0, 0));
             }
         }
@@ -218,24 +229,25 @@ impl Model {
         }
         self.units = self.units.checked_add(units).ok_or(())?;
         self.spent += amount;
+        self.active = self.now;
         self.running.insert(key, (held.saturating_sub(amount), charged + amount, so_far + units));
         if finish {
-            self.end(key, true);
+            self.end(key, true, self.now);
         }
         Ok(None)
     }
 
-    fn end(&mut self, key: RequestKey, finished: bool) {
+    fn end(&mut self, key: RequestKey, finished: bool, at: u64) {
         if let Some((_, charged, units)) = self.running.remove(&key)
             && (finished || charged > 0 || units > 0)
         {
-            self.finished.insert(key, (charged, units));
+            self.finished.insert(key, (charged, units, at));
         }
     }
 
-    fn end_all(&mut self) {
+    fn end_all(&mut self, at: u64) {
         while let Some(key) = self.running.keys().next().copied() {
-            self.end(key, false);
+            self.end(key, false, at);
         }
     }
 
@@ -269,7 +281,7 @@ impl Model {
         if self.ended.is_some() {
             return Err(());
         }
-        self.end_all();
+        self.end_all(self.active);
         self.closing = true;
         let claimed = if self.v1 { self.best_within(self.spent).unwrap_or(0) } else { self.spent };
         Ok(Some(claimed.max(self.settled)))
@@ -297,7 +309,7 @@ fn compare(model: &Model, state: &State) -> Result<(), TestCaseError> {
     prop_assert_eq!(&running, &model.running);
     let finished = state.outcomes.iter();
     let finished: BTreeMap<_, _> =
-        finished.map(|outcome| (outcome.key, (outcome.charged.get(), outcome.units))).collect();
+        finished.map(|outcome| (outcome.key, (outcome.charged.get(), outcome.units, outcome.at.0))).collect();
     prop_assert_eq!(&finished, &model.finished);
     match state.phase {
         Phase::Open => prop_assert!(!model.closing && model.ended.is_none()),
@@ -319,6 +331,8 @@ proptest! {
         let mut dropped = false;
         watch(&mut run, intents, |seen| {
             let mut next = model.clone();
+            next.now += 1;
+            model.now = next.now;
             let said = next.say(seen.command);
             match (&said, seen.result) {
                 (Err(()), Err(_)) => {}

@@ -103,10 +103,10 @@ fn a_stream_captures_from_its_reservation_first_and_pays_on() {
     run.step(capture(1, 30, false)).unwrap();
     assert_eq!((run.state.spent, run.state.available()), (amount(50), Amount::ZERO));
     run.step(capture(1, 0, true)).unwrap();
-    let outcome = *run.state.outcomes.get(&key(1)).unwrap();
+    let (outcome, at) = (*run.state.outcomes.get(&key(1)).unwrap(), run.now);
     assert_eq!(
         outcome,
-        Outcome { key: key(1), charged: amount(50), units: 3, accepted: amount(100), spent: amount(50) }
+        Outcome { key: key(1), charged: amount(50), units: 3, accepted: amount(100), spent: amount(50), at }
     );
 }
 
@@ -324,4 +324,35 @@ fn a_charge_without_a_name_is_charged_each_time_and_leaves_no_outcome() {
     assert!(matches!(run.spend(nameless), Err(Rejection::InsufficientBalance { .. })));
     run.accept(30, nameless).unwrap();
     assert_eq!(run.state.spent, amount(30));
+}
+
+#[test]
+fn an_outcome_is_answered_for_its_time_and_then_its_name_is_new() {
+    let mut run = Run::v2(1_000);
+    run.policy.outcome_age_s_max = 100;
+    let first = run.accept(50, charge(1, 10)).unwrap();
+    assert_eq!(first.answer, Answer::Done);
+    let ended = run.now;
+    run.now = UnixSeconds(ended.0 + 99);
+    assert!(
+        matches!(run.spend(charge(1, 10)).unwrap().answer, Answer::Replayed(outcome) if outcome.at == ended)
+    );
+    // The clock went back, before the request even: nothing is forgotten.
+    run.now = UnixSeconds(ended.0 - 50);
+    assert!(matches!(run.spend(charge(1, 10)).unwrap().answer, Answer::Replayed(_)));
+    run.now = UnixSeconds(ended.0 + 100);
+    assert_eq!(run.spend(charge(1, 10)).unwrap().answer, Answer::Done);
+    assert_eq!(
+        (run.state.spent, run.state.outcomes.iter().len()),
+        (amount(20), 1),
+        "charged as a new request"
+    );
+    assert!(matches!(run.spend(charge(1, 10)).unwrap().answer, Answer::Replayed(_)));
+    // A request that runs takes the place of the old outcome.
+    run.now = UnixSeconds(run.now.0 + 200);
+    assert_eq!(run.spend(reserve(1, 10)).unwrap().answer, Answer::Done);
+    assert_eq!(run.state.outcomes.iter().len(), 0);
+    assert_eq!(run.spend(charge(1, 10)), Err(Rejection::RequestInFlight));
+    let transition = run.step(capture(1, 10, true)).unwrap();
+    assert_eq!(transition.next.outcomes.get(&key(1)).map(|outcome| outcome.at), Some(run.now));
 }

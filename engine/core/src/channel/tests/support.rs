@@ -290,10 +290,12 @@ pub fn protocol() -> impl Strategy<Value = ProtocolVersion> {
 
 /// A channel of either protocol, new or adopted, with or without a least rise.
 pub fn channel() -> impl Strategy<Value = Run> {
-    (protocol(), prop_oneof![3 => Just(0u128), 1 => 1..30u128], 0..3u128).prop_map(
-        |(protocol, settled, delta_min)| {
+    let age = prop_oneof![1 => Just(OUTCOME_AGE_S_MAX_DEFAULT), 1 => 0..30u64];
+    (protocol(), prop_oneof![3 => Just(0u128), 1 => 1..30u128], 0..3u128, age).prop_map(
+        |(protocol, settled, delta_min, age)| {
             let mut run = Run::adopt(protocol, DEPOSIT, settled);
             run.policy.voucher_delta_min = amount(delta_min);
+            run.policy.outcome_age_s_max = age;
             run
         },
     )
@@ -309,6 +311,7 @@ pub struct Seen<'a> {
     pub command: &'a Command,
     pub result: &'a Result<Transition, Rejection>,
     pub after: &'a State,
+    pub now: UnixSeconds,
 }
 
 impl Seen<'_> {
@@ -327,7 +330,8 @@ pub fn watch(
         let before = run.state.clone();
         let command = intent.in_state(&before);
         let result = run.step(command.clone());
-        property(Seen { before: &before, command: &command, result: &result, after: &run.state })?;
+        let now = run.now;
+        property(Seen { before: &before, command: &command, result: &result, after: &run.state, now })?;
     }
     Ok(())
 }

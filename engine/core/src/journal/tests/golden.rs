@@ -219,7 +219,7 @@ fn a_state() {
     let number = |value: u8, bytes: usize| format!("{value:02x}{}", repeated("00", bytes - 1));
     let expected = [
         "46425853".into(),
-        number(2, 2),
+        number(3, 2),
         hex(channel.0.as_slice()),
         hex(signer.as_slice()),
         "02".into(),
@@ -242,13 +242,14 @@ fn a_state() {
         number(35, 16),
         number(5, 16),
         number(1, 8),
-        // One outcome: key, charged, units, accepted, spent.
+        // One outcome: key, charged, units, accepted, spent, when.
         "01".into(),
         repeated("01", 16),
         number(30, 16),
         number(3, 8),
         number(90, 16),
         number(30, 16),
+        number(0x0a, 8),
         // The close request and its place, opened, active, since when something is unsettled.
         "01".into(),
         number(0x0b, 8),
@@ -262,7 +263,7 @@ fn a_state() {
     let mut bytes = Vec::new();
     encode_state(&mut bytes, &state);
     assert_eq!(hex(&bytes[..bytes.len() - 8]), expected.concat());
-    first_version(&bytes, &state);
+    former_versions(&bytes, &state);
     let phase = |phase| {
         let mut closing = state.clone();
         closing.phase = phase;
@@ -279,20 +280,26 @@ fn a_state() {
     assert!(phase(Phase::Closed(closure)).starts_with(&(String::from("02") + &amounts)));
 }
 
-/// Books of the first version lack the last field: something unsettled is so since the last activity.
-fn first_version(bytes: &[u8], state: &State) {
-    let mut old = bytes[..bytes.len() - 8 - 9].to_vec();
-    old[4] = 1;
-    let sum = checksum(&old);
-    old.extend(sum.to_le_bytes());
-    let decoded = decode_state(&old).unwrap();
-    assert_eq!(decoded.unsettled_since, Some(state.active_at));
-    assert_eq!(decoded, *state);
-    old[4] = 3;
-    let end = old.len() - 8;
-    let sum = checksum(&old[..end]);
-    old[end..].copy_from_slice(&sum.to_le_bytes());
-    assert_eq!(decode_state(&old), Err(StoredError::UnknownVersion { found: 3, expected: 2 }));
+/// Books of the second version do not say when a request ended, those of the first lack the last field as well: both is
+/// taken to be as of the last activity.
+fn former_versions(bytes: &[u8], state: &State) {
+    let sealed = |version: u8, body: &[u8]| {
+        let mut bytes = body.to_vec();
+        bytes[4] = version;
+        let sum = checksum(&bytes);
+        bytes.extend(sum.to_le_bytes());
+        bytes
+    };
+    // Behind the outcome stand the close request and its place, three times and a flag: 9 + 12 + 16 + 9 bytes.
+    let mut body = bytes[..bytes.len() - 8].to_vec();
+    let time_at = body.len() - 46 - 8;
+    body.drain(time_at..time_at + 8);
+    assert_eq!(decode_state(&sealed(2, &body)).as_ref(), Ok(state));
+    let first = decode_state(&sealed(1, &body[..body.len() - 9])).unwrap();
+    assert_eq!((first.unsettled_since, &first), (Some(state.active_at), state));
+    assert_eq!(first.outcomes.iter().next().unwrap().at, state.active_at);
+    let unknown = StoredError::UnknownVersion { found: 4, expected: 3 };
+    assert_eq!(decode_state(&sealed(4, &body)), Err(unknown));
 }
 
 #[test]
