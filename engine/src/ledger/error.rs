@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use farebox_core::units::ChannelId;
 
+/// What is to be done with damaged books.
+const AFTER_DAMAGE: &str =
+    "; keep the store as it is, see what `farebox check` finds, and restore a backup with `farebox restore`";
+
 /// A ledger could not do what it was asked.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum LedgerError {
@@ -76,7 +80,7 @@ pub enum LedgerError {
     #[error("the ledger is closed")]
     Closed,
     /// A frame is damaged or missing although a later one is there: the journal cannot be trusted.
-    #[error("the journal is damaged at frame {sequence}: {what}")]
+    #[error("the journal is damaged at frame {sequence}: {what}{}", AFTER_DAMAGE)]
     CorruptFrame {
         /// The first frame that cannot be trusted.
         sequence: u64,
@@ -84,7 +88,7 @@ pub enum LedgerError {
         what: Arc<str>,
     },
     /// A channel's image or its part of the journal does not fit.
-    #[error("the books of channel {channel} are damaged: {what}")]
+    #[error("the books of channel {channel} are damaged: {what}{}", AFTER_DAMAGE)]
     CorruptChannel {
         /// The channel.
         channel: ChannelId,
@@ -92,7 +96,7 @@ pub enum LedgerError {
         what: Arc<str>,
     },
     /// Something else in the store cannot be read.
-    #[error("the ledger is damaged: {what}")]
+    #[error("the ledger is damaged: {what}{}", AFTER_DAMAGE)]
     Corrupt {
         /// What is wrong.
         what: Arc<str>,

@@ -9,6 +9,9 @@ use crate::ledger::LedgerError;
 /// What the operating system says when nothing is left (`ENOSPC`, `EDQUOT`).
 const DISK_FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
+/// What it says when a name stands for nothing (`ENOENT`).
+const NO_FILE: &str = "No such file or directory";
+
 /// A failure while `action` was being done.
 pub(super) fn failed(action: &'static str, error: Error) -> LedgerError {
     let kind = error.kind();
@@ -29,6 +32,16 @@ pub(super) fn io_failed(action: &'static str, error: &io::Error) -> LedgerError 
         return LedgerError::DiskFull { action, cause };
     }
     LedgerError::Io { action, cause }
+}
+
+/// A failure to open a store that is there. A file that is missing then is damage, like one that cannot be read.
+pub(super) fn failed_to_open(action: &'static str, error: Error) -> LedgerError {
+    match failed(action, error) {
+        LedgerError::Io { cause, .. } if cause.contains(NO_FILE) => {
+            LedgerError::Corrupt { what: format!("a file of it is missing ({cause})").into() }
+        }
+        other => other,
+    }
 }
 
 /// Whether the lock file is held, by this or by another process.

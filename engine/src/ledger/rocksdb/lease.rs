@@ -10,6 +10,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::failure::io_failed;
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
 
@@ -36,10 +37,7 @@ impl Lease {
             reach(FailPoint::NoteWritten);
             fs::rename(&new, &path)
         });
-        written.map_err(|error| LedgerError::Io {
-            action: "note beside its files who writes",
-            cause: error.to_string().into(),
-        })?;
+        written.map_err(|error| io_failed("note beside its files who writes", &error))?;
         Ok(Self { path, text, epoch })
     }
 

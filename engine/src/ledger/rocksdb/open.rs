@@ -9,7 +9,7 @@ use rocksdb::{
 };
 
 use super::columns::{ALL, BALANCES, CHANNELS, Columns, JOURNAL, META};
-use super::failure::{failed, is_locked};
+use super::failure::{failed, failed_to_open, is_locked};
 use super::folder;
 use super::lease::{self, Lease};
 use super::meta::{EPOCH, STORE_VERSION, VERSION, VERSION_WITHOUT_RUNNING, decode_u32, decode_u64};
@@ -55,7 +55,7 @@ pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerEr
         if is_locked(&error) {
             return LedgerError::Locked { path: path.into(), pid: lease::holder(path) };
         }
-        failed("open", error)
+        failed_to_open("open", error)
     })?;
     let columns = Columns { db };
     reach(FailPoint::Opened);
@@ -91,7 +91,7 @@ pub(super) fn for_reading(path: &Path) -> Result<Columns, LedgerError> {
                 check_end(&columns, witness)?;
                 return Ok(columns);
             }
-            Err(error) if is_last => return Err(failed("open for reading", error)),
+            Err(error) if is_last => return Err(failed_to_open("open for reading", error)),
             Ok(_) | Err(_) => {
                 tracing::debug!(tries, "the ledger changed while it was opened for reading");
                 std::thread::sleep(VIEW_PAUSE);
