@@ -19,7 +19,7 @@ use fuser::Errno;
 
 use self::file::File;
 use self::folder::Folder;
-use self::fuse::Mounted;
+pub use self::fuse::Mounted;
 use crate::seed::Dice;
 
 /// The inode of the topmost folder.

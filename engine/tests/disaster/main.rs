@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `kill` | SIGKILL at random moments and at every fail point |
 //! | `power` | the power goes: what was not synced is lost, kept, torn or reordered |
+//! | `disk_full` | the disk fills up |
+//! | `flips` | a bit of a file is not what was written |
 //! | `disk` | a file system with a live and a durable image |
 //! | `child`, `watch` | the server that dies, and the parent that knows what it answered |
 //! | `account` | what one channel has to hold, apart from the engine |
@@ -11,6 +13,8 @@
 mod account;
 mod child;
 mod disk;
+mod disk_full;
+mod flips;
 mod kill;
 mod power;
 mod seed;
