@@ -71,7 +71,7 @@ impl Default for Config {
             commit_batches_max: 2,
             frame_bytes_max: 4 << 20,
             checkpoint_frames: 4_096,
-            checkpoint_bytes: 128 << 20,
+            checkpoint_bytes: 256 << 20,
             journal_keep_frames: None,
             resident_channels_max: 4_000_000,
             resident_bytes_max: 1 << 30,

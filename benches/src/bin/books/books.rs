@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use farebox_core::channel::{ChainPosition, RequestKey, Spend};
+use farebox_core::channel::{ChainPosition, RequestKey};
 use farebox_core::journal::Head;
 use farebox_core::units::{Amount, ChannelId};
 use farebox_engine::ledger::{EncodedBooks, Standing, StoredChannel, StoredFrame};
@@ -106,11 +106,11 @@ impl Books {
     }
 }
 
-/// A price of 1 for request `number`.
-pub fn charge(number: usize) -> Spend {
+/// The name of request `number`.
+pub fn name(number: usize) -> RequestKey {
     let mut key = [0; 16];
     key[..8].copy_from_slice(&(number as u64).to_le_bytes());
-    Spend::Charge { key: Some(RequestKey(key)), amount: Amount::new(1), units: 1 }
+    RequestKey(key)
 }
 
 /// A folder on the disk that is measured.

@@ -2,8 +2,8 @@
 
 use crate::books::Books;
 use crate::crowd::Crowd;
-use crate::load::{Load, Vouchers, alone, batches, paced, singles};
-use crate::meter::rss_bytes;
+use crate::load::{Load, Vouchers, alone, batches, flood, paced, singles, streams};
+use crate::meter::{rest, rss_bytes};
 use crate::options::Options;
 use crate::report::{Label, Report, Row};
 
@@ -27,6 +27,9 @@ const SLOW_PART: usize = 8;
 
 /// Vouchers of a caller that waits for each answer.
 const ALONE: usize = 2_000;
+
+/// How much more than the most that was taken an overload offers.
+const OVERLOAD: f64 = 3.0;
 
 /// The loads at which latency is measured, in percent of the most that was taken.
 const LOADS_PERCENT: [usize; 3] = [10, 50, 90];
@@ -53,8 +56,10 @@ struct Size<'a> {
     books: Books,
     report: &'a mut Report,
     label: Label,
-    /// Vouchers that were acknowledged so far.
-    acknowledged: usize,
+    /// Vouchers that were handed in so far.
+    handed_in: usize,
+    /// What was paid so far.
+    spent: usize,
 }
 
 fn size(
@@ -67,22 +72,30 @@ fn size(
     let label = |case: &str, batch| Label { case: case.into(), channels, signers, threads, batch };
     let wanted = |case: &str| options.wants(&label(case, 1));
     let load_name = |percent: usize| format!("load_{percent}");
-    let any_load = LOADS_PERCENT.iter().any(|percent| wanted(&load_name(*percent)));
-    if !any_load && !["first", "batch", "single", "alone"].into_iter().any(wanted) {
+    let any_load = LOADS_PERCENT.iter().any(|percent| wanted(&load_name(*percent))) || wanted("overload");
+    let others = ["first", "batch", "batch_named", "single", "stream", "alone"];
+    if !any_load && !others.into_iter().any(wanted) {
         return Ok(());
     }
     let books = Books::open(Crowd::new(channels, signers), threads)?;
-    let mut size = Size { books, report, label: label("warm", BATCH), acknowledged: 0 };
+    let mut size = Size { books, report, label: label("warm", BATCH), handed_in: 0, spent: 0 };
     if wanted("first") {
         size.measure("first", BATCH, FIRST.min(signers), |books, all| batches(books, all, BATCH, CALLERS))?;
     }
     let warm = (signers * WARM_VOUCHERS).clamp(channels.min(WARM_MAX), WARM_MAX).max(signers);
     let warm = size.next(warm);
-    batches(&size.books, warm, BATCH, CALLERS)?;
+    size.spent += batches(&size.books, warm, BATCH, CALLERS)?.vouchers;
     let mut most = 0.0;
     if wanted("batch") || any_load {
         most =
             size.measure("batch", BATCH, options.vouchers, |books, all| batches(books, all, BATCH, CALLERS))?;
+    }
+    if wanted("batch_named") {
+        let load = |books: &Books, all: Vouchers| batches(books, all.named(), BATCH, CALLERS);
+        size.measure("batch_named", BATCH, options.vouchers / 2, load)?;
+    }
+    if wanted("stream") {
+        size.measure("stream", 1, options.vouchers / SLOW_PART, streams)?;
     }
     if wanted("single") {
         size.measure("single", 1, options.vouchers / SLOW_PART, singles)?;
@@ -96,16 +109,20 @@ fn size(
             size.measure(&load_name(percent), 1, vouchers, |books, all| paced(books, all, pace))?;
         }
     }
-    let spent = size.acknowledged as u128;
+    if wanted("overload") {
+        let offered = (most * OVERLOAD * options.overload_s as f64) as usize;
+        size.measure("overload", BATCH, offered, |books, all| flood(books, all, most * OVERLOAD, BATCH))?;
+    }
+    let spent = size.spent as u128;
     size.books.close(spent)
 }
 
 impl Size<'_> {
     /// The vouchers that come next.
     fn next(&mut self, count: usize) -> Vouchers {
-        let signed = self.books.crowd.vouchers(self.acknowledged, count);
-        let first = self.acknowledged;
-        self.acknowledged += count;
+        let signed = self.books.crowd.vouchers(self.handed_in, count);
+        let first = self.handed_in;
+        self.handed_in += count;
         Vouchers::new(signed, first)
     }
 
@@ -118,9 +135,12 @@ impl Size<'_> {
         load: impl FnOnce(&Books, Vouchers) -> Result<Load, String>,
     ) -> Result<f64, String> {
         let vouchers = self.next(count);
+        // What the load before left to do in the background is not this one's.
+        rest();
         let mut sync = self.books.sync_us()?;
         let commits = self.books.commits();
-        let Load { used, latency, vouchers } = load(&self.books, vouchers)?;
+        let Load { used, latency, vouchers, busy } = load(&self.books, vouchers)?;
+        self.spent += vouchers;
         let commits = self.books.commits() - commits;
         sync.extend(self.books.sync_us()?);
         let row = Row {
@@ -129,6 +149,7 @@ impl Size<'_> {
             used,
             latency,
             sync,
+            busy,
             commits,
             rss_bytes: rss_bytes(),
             rss_bytes_per_channel: self.books.rss_bytes_per_channel,

@@ -10,6 +10,12 @@ use rustix::time::{ClockId, clock_gettime};
 /// Syncs of a probe.
 const SYNCS: usize = 64;
 
+/// A moment of rest: less than a twentieth of a core.
+const MOMENT: Duration = Duration::from_millis(200);
+
+/// The longest wait for one.
+const REST_MAX: Duration = Duration::from_secs(20);
+
 /// Bytes before each sync of a probe: what a small write costs a file system is a page.
 const SYNC_BYTES: usize = 4_096;
 
@@ -55,6 +61,18 @@ impl Meter {
             load_cpu_us,
             cpu_us: now.process_cpu_us - self.process_cpu_us - load_cpu_us,
             written_bytes: now.written_bytes - self.written_bytes,
+        }
+    }
+}
+
+/// Waits until this process does nothing for a moment, or for [`REST_MAX`].
+pub fn rest() {
+    let began = Instant::now();
+    while began.elapsed() < REST_MAX {
+        let before = cpu_us(ClockId::ProcessCPUTime);
+        std::thread::sleep(MOMENT);
+        if cpu_us(ClockId::ProcessCPUTime) - before < MOMENT.as_secs_f64() * 1e6 / 20.0 {
+            return;
         }
     }
 }

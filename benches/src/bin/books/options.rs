@@ -13,6 +13,8 @@ pub struct Options {
     pub threads: Vec<usize>,
     /// Vouchers of a measurement.
     pub vouchers: usize,
+    /// How long an overload lasts, in seconds.
+    pub overload_s: usize,
     filter: String,
 }
 
@@ -24,6 +26,7 @@ impl Options {
             signers: vec![10_000, 1_000_000],
             threads: vec![1, 2],
             vouchers: 2_000_000,
+            overload_s: 10,
             filter: String::new(),
         };
         let mut arguments = arguments.peekable();
@@ -31,15 +34,18 @@ impl Options {
             match argument.as_str() {
                 "--quick" => {
                     (options.channels, options.signers) = (vec![10, 10_000], vec![10_000]);
-                    options.vouchers = 400_000;
+                    (options.vouchers, options.overload_s) = (400_000, 2);
                 }
                 "--channels" => options.channels = numbers(&argument, arguments.next())?,
                 "--signers" => options.signers = numbers(&argument, arguments.next())?,
                 "--threads" => options.threads = numbers(&argument, arguments.next())?,
                 "--vouchers" => options.vouchers = number(&argument, &arguments.next().unwrap_or_default())?,
+                "--overload-s" => {
+                    options.overload_s = number(&argument, &arguments.next().unwrap_or_default())?;
+                }
                 flag if flag.starts_with('-') => {
                     return Err(format!(
-                        "there is no option {flag}, expected --quick, --channels, --signers, --threads, --vouchers or a filter"
+                        "there is no option {flag}, expected --quick, --channels, --signers, --threads, --vouchers, --overload-s or a filter"
                     ));
                 }
                 _ if options.filter.is_empty() => options.filter = argument,

@@ -56,7 +56,7 @@ fn measure<S: Store>(
     let folder = TempDir::new_in(disk()?).map_err(|error| format!("no folder for {case}: {error}"))?;
     let mut store = open(folder.path())?;
     let sync = sync_us(folder.path()).map_err(|error| error.to_string())?;
-    let Load { used, latency, vouchers } = load(&mut store, vouchers)?;
+    let Load { used, latency, vouchers, busy } = load(&mut store, vouchers)?;
     let row = Row {
         label,
         vouchers,
@@ -64,6 +64,7 @@ fn measure<S: Store>(
         latency,
         sync,
         commits: vouchers,
+        busy,
         rss_bytes: rss_bytes(),
         rss_bytes_per_channel: 0.0,
     };
@@ -82,7 +83,7 @@ fn load(store: &mut impl Store, vouchers: usize) -> Result<Load, String> {
     }
     let mut used = meter.used();
     used.cpu_us += std::mem::take(&mut used.load_cpu_us);
-    Ok(Load { used, latency, vouchers })
+    Ok(Load { used, latency, vouchers, busy: 0 })
 }
 
 /// A channel's name.

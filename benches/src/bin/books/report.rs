@@ -41,6 +41,8 @@ pub struct Row {
     pub latency: Histogram,
     /// The disk's own sync, just before and just after.
     pub sync: Histogram,
+    /// How many were refused because there was no room.
+    pub busy: usize,
     /// Writes with a sync; zero when they were not counted.
     pub commits: usize,
     /// Memory of the process at the end.
@@ -75,6 +77,7 @@ impl Row {
             ("latency_us_p999", self.latency.quantile(0.999)),
             ("bytes_written_per_voucher", each(self.used.written_bytes as f64)),
             ("vouchers_per_commit", self.vouchers as f64 / self.commits.max(1) as f64),
+            ("busy_per_s", self.busy as f64 / self.used.wall.as_secs_f64()),
             ("rss_bytes", self.rss_bytes as f64),
             ("rss_bytes_per_channel", self.rss_bytes_per_channel),
         ]
@@ -172,6 +175,7 @@ mod tests {
             latency: Histogram::default(),
             sync: Histogram::default(),
             commits: 4,
+            busy: 0,
             rss_bytes: 5,
             rss_bytes_per_channel: 0.0,
         };
