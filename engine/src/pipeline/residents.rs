@@ -32,6 +32,12 @@ const OPEN_CHANNELS_MAX: usize = 1 << 14;
 /// What an open channel is counted as: with a voucher and some outcomes it has less.
 const OPEN_BYTES: usize = 2_048;
 
+/// What a processor reads at once.
+const CACHE_LINE_BYTES: usize = 64;
+
+/// Channels that are approached together before they are packed.
+const APPROACHED_MAX: usize = 64;
+
 /// The most escrows that are known by number; a server has one or two. Channels of others stay open.
 const ESCROWS_MAX: usize = 16;
 
@@ -99,6 +105,8 @@ pub(super) struct Residents {
     dirty: Vec<Place>,
     escrows: Vec<Escrow>,
     packer: Packer,
+    /// Buffer of [`Residents::approach`].
+    approached: Vec<Place>,
     /// Those whose image is still to be given for the checkpoint under way.
     imaging: Vec<Place>,
     is_imaging: bool,
@@ -133,6 +141,7 @@ impl Residents {
             dirty: Vec::new(),
             escrows: Vec::new(),
             packer: Packer::default(),
+            approached: Vec::new(),
             imaging: Vec::new(),
             is_imaging: false,
             generation: 0,
@@ -155,6 +164,29 @@ impl Residents {
     /// About how many bytes they have.
     pub(super) fn bytes(&self) -> usize {
         self.slots.bytes() + self.arena.used_bytes() + self.open.len() * OPEN_BYTES
+    }
+
+    /// Reads a little of each channel that will be asked for. With more channels than the processor's caches hold, each
+    /// [`Residents::find`] waits for memory several times, one after the other; these reads wait together.
+    pub(super) fn approach(&mut self, ids: impl Iterator<Item = ChannelId>) {
+        if self.len() <= OPEN_CHANNELS_MAX {
+            return;
+        }
+        self.approached.clear();
+        self.approached.extend(ids.filter_map(|id| self.slots.find(id)));
+        let touched = self.approached.iter().map(|place| self.touch(*place)).fold(0, u8::wrapping_add);
+        std::hint::black_box(touched);
+    }
+
+    /// Reads something of every cache line that a channel's first step reads.
+    fn touch(&self, place: Place) -> u8 {
+        match self.slots.home(place) {
+            Home::Open(resident) => resident.state.kept.iter().len() as u8 ^ u8::from(resident.dirty),
+            Home::Packed(packed) => {
+                let lines = self.arena.get(&packed.piece).iter().step_by(CACHE_LINE_BYTES);
+                lines.fold(0, |sum, byte| sum ^ byte)
+            }
+        }
     }
 
     /// Finds a channel, in memory or else in the ledger, notes that it was asked for, and opens it.
@@ -348,9 +380,13 @@ impl Residents {
     fn pack_surplus(&mut self) {
         // Twice around: the first time finds what was asked for, the second time nobody can have asked again.
         let open_max = OPEN_CHANNELS_MAX.min(self.bounds.channels_max);
-        for _ in 0..2 * self.open.len() {
+        for turn in 0..2 * self.open.len() {
             if self.open.len() <= open_max {
                 return;
+            }
+            if turn % APPROACHED_MAX == 0 {
+                let next = self.open.iter().take(APPROACHED_MAX.min(self.open.len() - open_max));
+                std::hint::black_box(next.map(|place| self.touch(*place)).fold(0, u8::wrapping_add));
             }
             let place = self.open.pop_front().expect("more than none are open");
             let resident = self.at_mut(place);

@@ -74,6 +74,14 @@ pub(super) fn verify(
     requests: &[Request],
 ) -> Vec<Proof> {
     let weight = requests.iter().map(Request::weight).sum();
+    residents.approach(requests.iter().flat_map(|request| {
+        match request {
+            Request::Vouchers(part) => part.payments(),
+            Request::Change { .. } | Request::Read { .. } | Request::List { .. } => &[],
+        }
+        .iter()
+        .map(|payment| payment.voucher.voucher().channel_id)
+    }));
     let mut looking =
         Looking { residents, ledger, earlier: Earlier::default(), tasks: Vec::with_capacity(weight) };
     let mut proofs = Vec::with_capacity(weight);
