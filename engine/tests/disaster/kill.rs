@@ -1,6 +1,7 @@
 //! Kills at random and at every fail point, again and again on the same store.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use farebox_engine::RocksLedger;
@@ -17,6 +18,8 @@ const KILLS: &str = "FAREBOX_KILLS";
 const KILLS_DEFAULT: u64 = 120;
 /// Kills of one store; then there is a new one, so that none takes ever longer to check.
 const STORE_KILLS: u64 = 200;
+/// Stores whose servers are killed at the same time.
+const STORES_AT_ONCE: u64 = 2;
 /// Lives in which a fail point is waited for.
 const TRIES_MAX: u64 = 30;
 /// Answers after which a life ends by itself.
@@ -42,25 +45,28 @@ pub fn orders(dice: &mut Dice) -> Orders {
 #[test]
 fn a_killed_server_has_everything_that_it_answered() {
     let (seed, kills) = (seed("kills"), number(KILLS).unwrap_or(KILLS_DEFAULT));
-    let (began, mut answers) = (Instant::now(), 0);
-    let mut done = 0;
-    for store in 0.. {
-        if done >= kills {
-            break;
+    let (began, next_store) = (Instant::now(), AtomicU64::new(0));
+    let (done, answers) = (AtomicU64::new(0), AtomicU64::new(0));
+    let stores = kills.div_ceil(STORE_KILLS);
+    let work = || {
+        loop {
+            let store = next_store.fetch_add(1, Ordering::SeqCst);
+            if store >= stores {
+                return;
+            }
+            let mut story = Story::new(seed, store);
+            story.kill_often(STORE_KILLS.min(kills - store * STORE_KILLS));
+            done.fetch_add(story.kills, Ordering::SeqCst);
+            answers.fetch_add(story.answers, Ordering::SeqCst);
         }
-        let mut story = Story::new(seed, store);
-        // Each store is first killed at every fail point.
-        let points = ALL.into_iter().filter(|point| !PREPARED.contains(point));
-        for point in points.take((kills - done) as usize) {
-            story.kill_at(point);
+    };
+    // While one store waits for its disk, the other works.
+    std::thread::scope(|scope| {
+        for _ in 0..stores.min(STORES_AT_ONCE) {
+            scope.spawn(work);
         }
-        while story.kills < STORE_KILLS.min(kills - done) {
-            story.kill_somehow();
-        }
-        done += story.kills;
-        answers += story.answers;
-    }
-    let seconds = began.elapsed().as_secs();
+    });
+    let (seconds, [done, answers]) = (began.elapsed().as_secs(), [done, answers].map(AtomicU64::into_inner));
     println!("{done} kills in {seconds} s: everything that was answered is there, {answers} answers in all");
 }
 
@@ -110,6 +116,8 @@ struct Story {
     folder: TempDir,
     watch: Watch,
     dice: Dice,
+    /// Where any server may be killed.
+    points: Vec<FailPoint>,
     kills: u64,
     answers: u64,
 }
@@ -118,7 +126,18 @@ impl Story {
     fn new(seed: u64, store: u64) -> Self {
         let dice = Dice::of(seed, &[store]);
         let watch = Watch::new(dice.clone().next());
-        Self { seed, folder: TempDir::new().expect("a folder"), watch, dice, kills: 0, answers: 0 }
+        let points = ALL.into_iter().filter(|point| !PREPARED.contains(point)).collect();
+        Self { seed, folder: TempDir::new().expect("a folder"), watch, dice, points, kills: 0, answers: 0 }
+    }
+
+    /// Kills at every fail point first, then at random.
+    fn kill_often(&mut self, kills: u64) {
+        for point in self.points.clone().into_iter().take(kills as usize) {
+            self.kill_at(point);
+        }
+        while self.kills < kills {
+            self.kill_somehow();
+        }
     }
 
     /// Kills at a fail point, at its first pass.
@@ -152,7 +171,7 @@ impl Story {
                 Plan::AfterAnswers(self.dice.below(LIFE_ANSWERS), moment)
             }
             _ => {
-                let point = *self.dice.pick(&ALL);
+                let point = *self.dice.pick(&self.points);
                 orders.die_at = Some((point.name(), 1 + self.dice.below(12)));
                 Plan::Never
             }
