@@ -7,7 +7,7 @@
 //! What is read and compared: every frame that is kept (checksum, number, link to the frame before, epoch, and
 //! that the mark is where the chain passes), every image (its checksum, that its terms hash to its id), and of
 //! every channel, as it is after the last frame, the promises of [`State::check`](farebox_core::channel::State::check)
-//! and the signature of every kept voucher. A store's dead bytes are not read: what RocksDB has replaced or
+//! and the signature of every kept voucher. The index of running requests is held against the images, both ways. A store's dead bytes are not read: what RocksDB has replaced or
 //! deleted matters to nobody.
 
 use std::collections::BTreeSet;
@@ -131,8 +131,50 @@ pub fn check(ledger: &(impl LedgerRead + ?Sized), verifier: &Verifier) -> Summar
             None
         }
     };
-    check_channels(ledger, books.as_ref(), verifier, &mut summary);
+    let mut running = BTreeSet::new();
+    check_channels(ledger, books.as_ref(), verifier, &mut running, &mut summary);
+    if let Err(error) = check_running(ledger, books.as_ref(), &running, &mut summary) {
+        summary.note_error(&error);
+    }
     summary
+}
+
+/// Holds the index of running requests against the images that have some. One that is not in it would not be ended by a start. One
+/// too many is of a channel that changed since the mark, which the journal names, or it is wrong.
+fn check_running(
+    ledger: &(impl LedgerRead + ?Sized),
+    books: Option<&Books>,
+    running: &BTreeSet<ChannelId>,
+    summary: &mut Summary,
+) -> Result<(), LedgerError> {
+    let is_damaged = |summary: &Summary, channel| {
+        summary.findings.iter().any(|known| known.place == Place::Channel(channel))
+    };
+    let mut index = BTreeSet::new();
+    let mut after = None;
+    loop {
+        let page = ledger.running(after, CHANNELS_PAGE_MAX)?;
+        after = page.last().copied();
+        let is_last = page.len() < CHANNELS_PAGE_MAX;
+        index.extend(page);
+        if is_last {
+            break;
+        }
+    }
+    for channel in running.difference(&index) {
+        let what =
+            "it has running requests, and the index of them does not name it: a start would not end them";
+        summary.note(Place::Channel(*channel), what);
+    }
+    // Without books nobody knows what changed since the mark.
+    let Some(books) = books else { return Ok(()) };
+    for channel in index.difference(running) {
+        if !books.changed.contains_key(channel) && !is_damaged(summary, *channel) {
+            let what = "the index of running requests names it, and it has none";
+            summary.note(Place::Channel(*channel), what);
+        }
+    }
+    Ok(())
 }
 
 /// The frame before the one that is looked at.
@@ -233,11 +275,13 @@ fn check_frame(
     }
 }
 
-/// Walks through all channels. A damaged one is noted and passed over.
+/// Walks through all channels, and collects those whose image has running requests. A damaged one is noted and passed
+/// over.
 fn check_channels(
     ledger: &(impl LedgerRead + ?Sized),
     books: Option<&Books>,
     verifier: &Verifier,
+    running: &mut BTreeSet<ChannelId>,
     summary: &mut Summary,
 ) {
     let (mut after, mut max) = (None, CHANNELS_PAGE_MAX);
@@ -249,6 +293,9 @@ fn check_channels(
         match page {
             Ok(page) => {
                 check_page(&page, verifier, summary);
+                running.extend(
+                    page.iter().filter(|stored| runs(ledger, books, stored)).map(|stored| stored.channel),
+                );
                 if page.len() < max {
                     return;
                 }
@@ -266,6 +313,15 @@ fn check_channels(
             Err(error) => return summary.note_error(&error),
         }
     }
+}
+
+/// Whether the image of a channel has running requests.
+fn runs(ledger: &(impl LedgerRead + ?Sized), books: Option<&Books>, stored: &StoredChannel) -> bool {
+    if books.is_none_or(|books| !books.changed.contains_key(&stored.channel)) {
+        return !stored.state.reservations.is_empty();
+    }
+    // It was read a moment ago, to be changed; one that cannot be read is a finding already.
+    matches!(ledger.load(stored.channel), Ok(Some(image)) if !image.state.reservations.is_empty())
 }
 
 fn check_page(page: &[StoredChannel], verifier: &Verifier, summary: &mut Summary) {

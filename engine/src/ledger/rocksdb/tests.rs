@@ -3,6 +3,8 @@
 use std::process::Command;
 
 use farebox_core::journal::{FrameBuilder, Head, Link, encode_identity};
+use farebox_core::units::ChannelId;
+use farebox_core::voucher::Verifier;
 use rocksdb::{DB, Options};
 use tempfile::TempDir;
 
@@ -12,7 +14,7 @@ use super::images::FILE_IMAGES_MIN;
 use super::meta::{RUNNING, VERSION};
 use super::{RocksLedger, RocksView, STORE_VERSION};
 use crate::ledger::conformance::{Disk, accepted, conformance, identity, image, reserved, write_running};
-use crate::ledger::{EncodedBooks, Ledger, LedgerError, LedgerRead, recover};
+use crate::ledger::{EncodedBooks, Ledger, LedgerError, LedgerRead, Place, check, recover};
 
 struct Folder(TempDir);
 
@@ -74,6 +76,44 @@ fn a_filled_store_without_a_version_is_refused() {
     raw.delete_cf(raw.cf_handle(META).unwrap(), VERSION).unwrap();
     drop(raw);
     assert!(matches!(disk.open(), Err(LedgerError::UnknownVersion { found: None, .. })));
+}
+
+/// A start ends the requests that the index names, and trusts it.
+#[test]
+fn a_check_holds_the_index_of_running_requests_against_the_images() {
+    let verifier = Verifier::with(farebox_crypto::backend::Backend::detect(), 1 << 20);
+    let disk = Folder::new();
+    let ledger = disk.open().unwrap();
+    write_vouchers(&ledger, 3);
+    let unknown = identity(9).channel_id();
+    let (idle, running) = (image(4, &[]), image(2, &[reserved(1, 0)]));
+    ledger.store_images(&[idle.clone(), running.clone()]).unwrap();
+    drop(ledger);
+    let findings = |disk: &Folder| -> Vec<_> {
+        let summary = check(&disk.view(), &verifier);
+        summary
+            .findings
+            .iter()
+            .filter(|finding| finding.what.contains("index"))
+            .map(|found| found.place)
+            .collect()
+    };
+    assert_eq!(findings(&disk), []);
+    let key = |channel: ChannelId| [RUNNING.as_slice(), channel.0.as_slice()].concat();
+    let write = |disk: &Folder, adds: &[ChannelId], removes: &[ChannelId]| {
+        let raw = disk.raw();
+        let meta = raw.cf_handle(META).unwrap();
+        adds.iter().for_each(|channel| raw.put_cf(meta, key(*channel), []).unwrap());
+        removes.iter().for_each(|channel| raw.delete_cf(meta, key(*channel)).unwrap());
+    };
+    write(&disk, &[], &[running.channel]);
+    assert_eq!(findings(&disk), [Place::Channel(running.channel)], "a start would not end its request");
+    write(&disk, &[running.channel, idle.channel], &[]);
+    assert_eq!(findings(&disk), [Place::Channel(idle.channel)]);
+    write(&disk, &[unknown], &[idle.channel]);
+    assert_eq!(findings(&disk), [Place::Channel(unknown)]);
+    write(&disk, &[], &[unknown]);
+    assert_eq!(findings(&disk), []);
 }
 
 /// What the first version left has no index. It is made once, and reading alone does without.
