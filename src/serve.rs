@@ -195,6 +195,8 @@ pub fn engine_config(config: &Config) -> farebox_engine::Config {
             voucher_delta_min: config.voucher.delta_min,
             outcome_age_s_max: config.books.outcome_age_s_max,
         },
+        journal_keep_s: config.books.journal_keep_s,
+        journal_keep_frames: config.books.journal_keep_frames,
         limits: config.risk.clone(),
         shards: config.limits.shards.unwrap_or(default.shards),
         intake_max: config.limits.intake_max,

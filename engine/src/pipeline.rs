@@ -23,6 +23,7 @@ mod committer;
 mod config;
 mod engine;
 mod error;
+mod keep;
 mod message;
 mod notes;
 mod precheck;

@@ -9,11 +9,18 @@ const DAYS_MAX: u64 = 36_500;
 /// Seconds of a day.
 const DAY_S: u64 = 86_400;
 
+/// More frames than any journal has.
+const FRAMES_MAX: u64 = 1 << 53;
+
 /// What is kept, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Books {
     /// How long a retry of a finished paid request gets its first answer, in seconds.
     pub outcome_age_s_max: u64,
+    /// How long the journal is kept behind a checkpoint, in seconds. Without it and the next one, all of it is.
+    pub journal_keep_s: Option<u64>,
+    /// How many of its frames are.
+    pub journal_keep_frames: Option<u64>,
 }
 
 /// The times of the file.
@@ -26,5 +33,16 @@ pub(super) fn books(raw: &raw::Books, problems: &mut Problems) -> Option<Books> 
         inside.then_some(value)
     };
     let outcome_age = within("books.outcome_age_s_max", raw.outcome_age_s_max, 60, DAYS_MAX * DAY_S);
-    Some(Books { outcome_age_s_max: outcome_age? })
+    let keep_days = within("books.journal_keep_days", raw.journal_keep_days, 0, DAYS_MAX);
+    let keep_frames = within("books.journal_keep_frames", raw.journal_keep_frames, 0, FRAMES_MAX);
+    Some(Books {
+        outcome_age_s_max: outcome_age?,
+        journal_keep_s: keep_days.map(|days| asked(days * DAY_S))?,
+        journal_keep_frames: keep_frames.map(asked)?,
+    })
+}
+
+/// Zero asks for nothing.
+fn asked(value: u64) -> Option<u64> {
+    (value > 0).then_some(value)
 }

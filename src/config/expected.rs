@@ -45,6 +45,8 @@ pub(super) fn expected(key: &str) -> &'static str {
         }
         "risk.unsettled_basis" => "\"spent\" or \"accepted\"",
         "risk.unsettled_age_s_max" => "seconds, 0 to 3153600000 (0 is no limit)",
+        "books.journal_keep_days" => "days, 0 to 36500 (0 asks for none)",
+        "books.journal_keep_frames" => "a whole number, 0 to 9007199254740992 (0 asks for none)",
         "books.outcome_age_s_max" => "seconds, 60 to 3153600000",
         "risk.vouchers_per_second_max" => "a whole number, 0 to 1000000 (0 is no limit)",
         "risk.voucher_burst_max" => "a whole number, 1 to 1000000",

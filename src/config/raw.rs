@@ -212,11 +212,19 @@ impl Default for Limits {
 pub(super) struct Books {
     /// How long a retry of a finished paid request gets its first answer.
     pub outcome_age_s_max: u64,
+    /// Days of the journal that stay behind a checkpoint; 0 asks for none.
+    pub journal_keep_days: u64,
+    /// Frames of the journal that stay behind a checkpoint; 0 asks for none.
+    pub journal_keep_frames: u64,
 }
 
 impl Default for Books {
     fn default() -> Self {
-        Self { outcome_age_s_max: farebox_core::channel::OUTCOME_AGE_S_MAX_DEFAULT }
+        Self {
+            outcome_age_s_max: farebox_core::channel::OUTCOME_AGE_S_MAX_DEFAULT,
+            journal_keep_days: 0,
+            journal_keep_frames: 0,
+        }
     }
 }
 

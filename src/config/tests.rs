@@ -238,6 +238,16 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "[ledger]",
+        "[books]\njournal_keep_days = 36501\n[ledger]",
+        "books.journal_keep_days: found 36501, expected days, 0 to 36500",
+    ),
+    (
+        "[ledger]",
+        "[books]\njournal_keep_frames = -1\n[ledger]",
+        "books.journal_keep_frames: found the number -1, expected a whole number, 0 to 9007199254740992",
+    ),
+    (
+        "[ledger]",
         "[books]\noutcome_age_s_max = 5\n[ledger]",
         "books.outcome_age_s_max: found 5, expected seconds, 60 to 3153600000",
     ),
@@ -496,4 +506,16 @@ fn the_example_file_is_read_and_tells_the_defaults() {
         .collect();
     assert!(uncommented.contains("\ndrain_s = 30") && uncommented.contains("\n[limits]"), "{uncommented}");
     assert_eq!(format!("{:?}", parse(&uncommented, &[]).unwrap()), format!("{config:?}"));
+}
+
+#[test]
+fn the_journal_is_kept_as_asked() {
+    let kept = |books: &str| {
+        let text = GOOD.replacen("[ledger]", &format!("[books]\n{books}\n[ledger]"), 1);
+        let books = parse(&text, &[]).unwrap().books;
+        (books.journal_keep_s, books.journal_keep_frames)
+    };
+    assert_eq!(kept(""), (None, None));
+    assert_eq!(kept("journal_keep_days = 400"), (Some(400 * 86_400), None));
+    assert_eq!(kept("journal_keep_days = 1\njournal_keep_frames = 9"), (Some(86_400), Some(9)));
 }

@@ -5,8 +5,10 @@ use std::sync::mpsc::Receiver;
 
 use farebox_core::journal::Head;
 
+use super::keep::Keep;
 use super::report;
 use super::shared::Shared;
+use crate::clock::Clock;
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::{EncodedBooks, Ledger, LedgerError, StoredChannel};
 
@@ -54,8 +56,9 @@ pub(super) struct Checkpointer {
     pub(super) jobs: Receiver<Job>,
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) shared: Arc<Shared>,
-    /// How many frames stay behind a mark; `None` for all of them.
-    pub(super) keep_frames: Option<u64>,
+    pub(super) clock: Arc<dyn Clock>,
+    /// What stays of the journal behind a mark.
+    pub(super) keep: Keep,
     /// Not stored yet.
     pub(super) images: Images,
 }
@@ -86,9 +89,9 @@ impl Checkpointer {
                 self.shared.set_durable_generation(generation);
                 report::checkpoint(mark.sequence);
                 reach(FailPoint::AfterMark);
-                match self.keep_frames.map(|keep| mark.sequence.saturating_sub(keep)) {
-                    Some(through) if through > 0 => self.ledger.forget_frames(through),
-                    Some(_) | None => Ok(()),
+                match self.keep.forget_through(&*self.ledger, mark.sequence, self.clock.now())? {
+                    Some(through) => self.ledger.forget_frames(through),
+                    None => Ok(()),
                 }
             }
         }

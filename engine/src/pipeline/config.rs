@@ -40,9 +40,11 @@ pub struct Config {
     pub checkpoint_frames: u64,
     /// Or when the frames since the last one have so many bytes.
     pub checkpoint_bytes: u64,
-    /// How many frames are kept behind a checkpoint. `None` keeps all of them: the journal is the
-    /// accounting.
+    /// How many frames are kept behind a checkpoint. `None` asks for none; without a time either, all are kept: the
+    /// journal is the accounting.
     pub journal_keep_frames: Option<u64>,
+    /// How long frames are kept behind a checkpoint, in seconds. What either of the two wants stays.
+    pub journal_keep_s: Option<u64>,
     /// Channels that all shards together hold in memory. It is exceeded when more than that are changed
     /// and not checkpointed yet, or have running requests.
     pub resident_channels_max: usize,
@@ -73,6 +75,7 @@ impl Default for Config {
             checkpoint_frames: 4_096,
             checkpoint_bytes: 256 << 20,
             journal_keep_frames: None,
+            journal_keep_s: None,
             resident_channels_max: 4_000_000,
             resident_bytes_max: 1 << 30,
             signer_tables_bytes_max: SIGNER_TABLES_BYTES_MAX,

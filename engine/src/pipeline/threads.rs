@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::checkpointer::{self, Checkpointer, Images};
 use super::committer::{Checkpoint, Committer};
+use super::keep::Keep;
 use super::message::{Request, ToCommitter, ToShard};
 use super::residents::{Bounds, Residents};
 use super::risk::Guard;
@@ -210,7 +211,8 @@ pub(super) fn start(
         jobs,
         ledger,
         shared: Arc::clone(&shared),
-        keep_frames: config.journal_keep_frames,
+        clock,
+        keep: Keep::new(&config),
         images: Images::default(),
     };
 

@@ -127,3 +127,25 @@ pub enum Event {
         refunded: Amount,
     },
 }
+
+impl Event {
+    /// When it became true by our clock, where it says so.
+    pub const fn at(&self) -> Option<UnixSeconds> {
+        match self {
+            Self::Opened { at, .. }
+            | Self::Accepted { at, .. }
+            | Self::VoucherKept { at, .. }
+            | Self::Charged { at, .. }
+            | Self::Reserved { at, .. }
+            | Self::Captured { at, .. }
+            | Self::Released { at, .. } => Some(*at),
+            Self::ToppedUp { .. }
+            | Self::CloseRequested { .. }
+            | Self::CloseRequestCancelled { .. }
+            | Self::Settled { .. }
+            | Self::CloseStarted { .. }
+            | Self::CloseAborted
+            | Self::Closed { .. } => None,
+        }
+    }
+}
