@@ -77,6 +77,11 @@ pub enum Step {
         to: u128,
         price: u128,
     },
+    /// The same without a name: nobody can repeat it.
+    PayUnnamed {
+        to: u128,
+        price: u128,
+    },
     /// A higher voucher, and a reservation.
     Stream {
         to: u128,
@@ -119,7 +124,14 @@ pub enum Step {
 impl Step {
     /// With which voucher, and what it pays for, when this step is a voucher.
     pub fn is_voucher(&self) -> bool {
-        matches!(self, Self::Raise { .. } | Self::Pay { .. } | Self::Stream { .. } | Self::Repeat(_))
+        matches!(
+            self,
+            Self::Raise { .. }
+                | Self::Pay { .. }
+                | Self::PayUnnamed { .. }
+                | Self::Stream { .. }
+                | Self::Repeat(_)
+        )
     }
 }
 
@@ -223,6 +235,7 @@ impl Account {
             70..72 if self.running.is_empty() && self.spent > 0 => {
                 Step::BeginClose { voucher: self.accepted }
             }
+            72..80 => Step::PayUnnamed { to, price: part(dice, available + delta) },
             _ => Step::Pay { to, price: part(dice, available + delta) },
         }
     }
@@ -243,6 +256,11 @@ impl Account {
             Step::Stream { to, reserve } => {
                 self.accepted = to;
                 self.running.push(Running { key: request, amount: reserve, captured: 0, units: 0 });
+            }
+            Step::PayUnnamed { to, price } => {
+                self.accepted = to;
+                self.spent += price;
+                self.units += 1;
             }
             Step::Charge { price } => self.charge(request, price),
             Step::Overcharge { .. } | Step::Repeat(_) => {}

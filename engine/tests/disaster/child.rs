@@ -305,7 +305,11 @@ impl Server {
                 let deposit = crate::support::DEPOSIT;
                 engine.open(payer.identity.clone(), deposit, Amount::ZERO, position).await
             }
-            Step::Raise { .. } | Step::Pay { .. } | Step::Stream { .. } | Step::Repeat(_) => {
+            Step::Raise { .. }
+            | Step::Pay { .. }
+            | Step::PayUnnamed { .. }
+            | Step::Stream { .. }
+            | Step::Repeat(_) => {
                 let (amount, then) = voucher(step, account);
                 engine.submit(payer.channel, payer.sign(amount), then).await
             }
@@ -374,6 +378,9 @@ fn voucher(step: Step, account: &Account) -> (u128, Spend) {
     match step {
         Step::Raise { to } => (to, Spend::Nothing),
         Step::Pay { to, price } => (to, charge(request, price)),
+        Step::PayUnnamed { to, price } => {
+            (to, Spend::Charge { key: None, amount: Amount::new(price), units: 1 })
+        }
         Step::Stream { to, reserve: amount } => (to, reserve(request, amount)),
         Step::Repeat(finished) => (account.accepted(), charge(finished.key, 1)),
         other => panic!("{other:?} has no voucher"),

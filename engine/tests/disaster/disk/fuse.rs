@@ -53,7 +53,11 @@ impl Drop for Mounted {
     fn drop(&mut self) {
         let Some(session) = self.session.take() else { return };
         let ended = match self.unmount() {
-            Ok(()) => session.join(),
+            // Its threads may have been told so by an error; there is nothing left to serve.
+            Ok(()) => {
+                drop(session.join());
+                Ok(())
+            }
             // Without the right to, the session asks `fusermount3`.
             Err(_) => session.umount_and_join(),
         };
