@@ -3,6 +3,7 @@
 use farebox_core::units::{Address, ChainId};
 use farebox_core::voucher::ProtocolVersion;
 use farebox_settlement_plan::Backoff;
+use farebox_settlement_plan::planner::{CallGas, Limits, Policy};
 
 /// An escrow whose channels this server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,24 +25,24 @@ pub struct Config {
     pub escrows: Vec<Escrow>,
     /// Where to begin to follow the escrows when the books do not say; the newest block when `None`.
     pub start_block: Option<u64>,
-    /// How closes are sent.
+    /// How claims are sent.
     pub close: CloseConfig,
     /// How the escrows' events are followed.
     pub watch: WatchConfig,
-    /// How closes are driven to their end.
+    /// What is claimed, and how claims are driven to their end.
     pub work: WorkConfig,
 }
 
-/// How closes are sent.
+/// How claims are sent.
 #[derive(Clone, Copy, Debug)]
 pub struct CloseConfig {
     /// In which token fees are paid; the channel's own when `None`.
     pub fee_token: Option<Address>,
-    /// How long a close is valid. TIP-1009 takes at most 30 seconds beyond the block's time.
+    /// How long a transaction is valid. TIP-1009 takes at most 30 seconds beyond the block's time.
     pub validity_seconds: u64,
     /// How far our clock may be from the chain's before the chain's is used instead.
     pub clock_skew_seconds_max: u64,
-    /// The most gas that a close may use.
+    /// The most gas that a transaction may use.
     pub gas_limit_max: u64,
     /// The most that a unit of gas may cost, in the chain's smallest unit (10^-18 dollars).
     pub max_fee_per_gas_max: u128,
@@ -52,14 +53,14 @@ pub struct CloseConfig {
 }
 
 impl Default for CloseConfig {
-    /// A close of a v2 channel uses 76,000 to 84,000 gas, and 250,000 more when the payee never held the
-    /// token (measured on a Tempo T12 node); a WebAuthn voucher adds calldata.
+    /// 32 closes of v2 channels use 797,000 gas, and 250,000 more when the payee never held the token (measured on a
+    /// Tempo T12 node); estimates of batches are generous.
     fn default() -> Self {
         Self {
             fee_token: None,
             validity_seconds: 25,
             clock_skew_seconds_max: 4,
-            gas_limit_max: 2_000_000,
+            gas_limit_max: 30_000_000,
             max_fee_per_gas_max: 1_000_000_000_000,
             priority_fee_per_gas: 1_000_000_000,
             receipt_wait_ms: 45_000,
@@ -94,13 +95,23 @@ impl Default for WatchConfig {
     }
 }
 
-/// How closes are driven to their end.
+/// What is claimed, and how claims are driven to their end.
 #[derive(Clone, Copy, Debug)]
 pub struct WorkConfig {
-    /// Closes that are under way at the same time.
-    pub closes_in_flight_max: usize,
-    /// How often all books are looked through for closes that nobody drives.
-    pub scan_ms: u64,
+    /// When an open channel's value is claimed.
+    pub policy: Policy,
+    /// What a transaction and a block take.
+    pub limits: Limits,
+    /// What claims use, before they are simulated.
+    pub call_gas: CallGas,
+    /// Transactions that are under way at the same time.
+    pub batches_in_flight_max: usize,
+    /// How long claims gather, so that those that come together go together.
+    pub gather_ms: u64,
+    /// How often channels that the books changed are looked at.
+    pub follow_ms: u64,
+    /// When all books are looked through again after changes were missed.
+    pub rescan_s: u64,
     /// How long a channel may be closing before it counts as one that nobody drives: the door needs a
     /// moment to tell the books what came of its own close.
     pub closing_rest_ms: u64,
@@ -113,8 +124,13 @@ pub struct WorkConfig {
 impl Default for WorkConfig {
     fn default() -> Self {
         Self {
-            closes_in_flight_max: 32,
-            scan_ms: 60_000,
+            policy: Policy::default(),
+            limits: Limits::default(),
+            call_gas: CallGas::default(),
+            batches_in_flight_max: 8,
+            gather_ms: 100,
+            follow_ms: 5_000,
+            rescan_s: 3_600,
             closing_rest_ms: 5_000,
             backoff: Backoff { first_ms: 500, max_ms: 60_000 },
             stop_wait_ms: 10_000,

@@ -103,6 +103,14 @@ pub fn closed_event(protocol: ProtocolVersion) -> B256 {
     }
 }
 
+/// The event that tells of a top-up.
+pub fn topped_up_event(protocol: ProtocolVersion) -> B256 {
+    match protocol {
+        ProtocolVersion::V1 => V1::TopUp::SIGNATURE_HASH,
+        ProtocolVersion::V2 => V2::TopUp::SIGNATURE_HASH,
+    }
+}
+
 /// Where a log is on the chain.
 pub fn position(log: &Log) -> ChainPosition {
     let log_index = u32::try_from(log.log_index.unwrap_or(0)).unwrap_or(u32::MAX);

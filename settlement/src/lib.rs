@@ -2,29 +2,34 @@
 //!
 //! The door asks through [`farebox_engine::chain::Chain`]: broadcast this client's open, that top-up, close
 //! this channel. Beside that, two tasks run: the watcher tells the books what the escrows say, the worker
-//! closes what a payer asks to close and finishes what a crash left half done.
+//! claims what is due, in batches, and finishes what a crash left half done.
 //!
 //! | part | what it does |
 //! |---|---|
 //! | [`transaction`] | reads clients' transactions (pure) |
 //! | [`client`] | asks the chain's nodes, and doubts their answers |
 //! | `opener` | opens and tops up: checks, broadcast, receipt, event, state |
-//! | `closer`, [`signer`] | closes: claim, transaction, receipt, payout |
+//! | `sender`, [`signer`] | claims in one transaction: simulated, written down, sent, followed to its fate |
+//! | [`intent`], [`quarantine`] | what may have been sent, and what the chain refuses: durable |
 //! | [`fact`], `watcher` | the escrows' events, told to the books |
-//! | `worker` | drives closes to their end |
+//! | `feed`, `worker` | what changed, what is due, and every claim to its end |
 //! | [`reconcile`](mod@reconcile) | compares restored books with the chain |
 //!
 //! It decides nothing about money: amounts come from the books (`farebox-core`), the shape of calls and the
 //! fate of transactions from `farebox-settlement-plan`. Nothing on a voucher's way waits for it.
 #![forbid(unsafe_code)]
 
+mod claim;
 pub mod client;
-mod closer;
 pub mod config;
 pub mod fact;
+mod feed;
+pub mod intent;
 mod opener;
 mod opening;
+pub mod quarantine;
 pub mod reconcile;
+mod sender;
 mod settlement;
 pub mod signer;
 mod submit;
@@ -34,6 +39,8 @@ mod worker;
 
 pub use client::{Client, ClientConfig, ClientError};
 pub use config::{Config, Escrow};
+pub use intent::{Intent, IntentError};
+pub use quarantine::Quarantine;
 pub use reconcile::{Conflict, Correction, ReconcileError, Reconciliation, Retire, reconcile};
 pub use settlement::{Settlement, SettlementHealth, StartError};
 pub use signer::{PayeeSigner, SignerError};

@@ -23,11 +23,11 @@ use std::time::Duration;
 use farebox_core::channel::{ChainPosition, Identity, Phase, Snapshot};
 use farebox_core::units::{Amount, ChainId, ChannelId, UnixSeconds};
 use farebox_engine::{Channel, Engine, EngineError, Step, Verdict};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::client::{ChannelOnChain, Client, ClientError};
 use crate::config::Config;
+use crate::feed::Feed;
 use crate::opening::Openings;
 use crate::watcher::{LookError, Watcher};
 
@@ -241,15 +241,9 @@ async fn catch_up(
     until: u64,
 ) -> Result<(), ReconcileError> {
     // Nobody is woken: closes are for the server.
-    let (close_requested, _nobody) = mpsc::channel(1);
-    let (mut watcher, _) = Watcher::new(
-        client.clone(),
-        Arc::clone(config),
-        engine.clone(),
-        Openings::default(),
-        close_requested,
-        until,
-    );
+    let feed = Arc::new(Feed::default());
+    let (mut watcher, _) =
+        Watcher::new(client.clone(), Arc::clone(config), engine.clone(), Openings::default(), feed, until);
     let mut behind = 0;
     loop {
         let is_caught_up = watcher.look().await?;

@@ -1,6 +1,5 @@
 //! The handle: starts the watcher and the worker, gives the door its port, stops in order.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use farebox_core::channel::{Claim, Identity};
@@ -11,21 +10,23 @@ use farebox_engine::chain::{
     ToppedUpOnChain,
 };
 use farebox_engine::{Clock, Engine, SystemClock};
-use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, ClientError};
-use crate::closer::Closer;
 use crate::config::Config;
+use crate::feed::Feed;
+use crate::intent::{Intent, IntentError};
 use crate::opener::Opener;
 use crate::opening::Openings;
+use crate::quarantine::Quarantine;
+use crate::sender::Sender;
 use crate::signer::PayeeSigner;
 use crate::watcher::{Watcher, WatcherHealth};
-use crate::worker::{Tools, Worker};
+use crate::worker::{Ask, Tools, Worker};
 
-/// Channels that the watcher and the closer may have reported and the worker not yet taken up.
-const WAKES_MAX: usize = 4_096;
+/// Closes that the door may have asked for and the worker not yet taken up.
+const ASKS_MAX: usize = 4_096;
 
 /// Why settlement does not start.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -44,6 +45,9 @@ pub enum StartError {
     /// An endpoint serves another chain, or none answers and the books do not say where to begin.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// What a former process was about to send is not known.
+    #[error(transparent)]
+    Intents(#[from] IntentError),
 }
 
 /// Settlement, running. Dropping it stops the tasks without waiting; [`Settlement::stop`] waits.
@@ -53,6 +57,7 @@ pub struct Settlement {
     stop: watch::Sender<bool>,
     watcher: JoinHandle<()>,
     worker: JoinHandle<()>,
+    follower: JoinHandle<()>,
     watcher_health: watch::Receiver<WatcherHealth>,
 }
 
@@ -66,7 +71,7 @@ pub struct SettlementHealth {
 }
 
 impl Settlement {
-    /// Starts to follow the escrows and to drive closes.
+    /// Starts to follow the escrows and to claim what is due.
     pub async fn start(
         config: Config,
         engine: Engine,
@@ -86,24 +91,33 @@ impl Settlement {
         let config = Arc::new(config);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let openings = Openings::default();
-        let (wake, woken) = mpsc::channel(WAKES_MAX);
+        let (open, stuck) = left_open(&engine).await?;
+        let feed = Arc::new(Feed::default());
+        let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (stop, stopped) = watch::channel(false);
-        let closer = Arc::new(Closer {
+        let sender = Sender {
             client: client.clone(),
             config: Arc::clone(&config),
             signer,
             clock: Arc::clone(&clock),
             engine: engine.clone(),
-            running: Mutex::new(HashMap::new()),
-            unresolved: wake.clone(),
-        });
+        };
         let opener = Opener { client: client.clone(), clock: Arc::clone(&clock), openings: openings.clone() };
-        let (watcher, watcher_health) =
-            Watcher::new(client.clone(), Arc::clone(&config), engine.clone(), openings, wake, start);
-        let tools = Tools { engine, client, closer: Arc::clone(&closer), clock, config };
-        let worker = Worker::new(Arc::new(tools), woken);
+        let (watcher, watcher_health) = Watcher::new(
+            client.clone(),
+            Arc::clone(&config),
+            engine.clone(),
+            openings,
+            Arc::clone(&feed),
+            start,
+        );
+        let tools = Tools { engine: engine.clone(), client, sender, clock, config };
+        let mut worker = Worker::new(Arc::new(tools), asked, Arc::clone(&feed));
+        worker.take_up(open, stuck);
+        let following = stopped.clone();
         Ok(Self {
-            port: Arc::new(Port { opener, closer }),
+            port: Arc::new(Port { opener, asks }),
+            follower: tokio::spawn(async move { feed.follow(engine, following).await }),
             watcher: tokio::spawn(watcher.run(stopped.clone())),
             worker: tokio::spawn(worker.run(stopped)),
             stop,
@@ -126,12 +140,23 @@ impl Settlement {
     /// Call it before the engine is shut down.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        for (name, task) in [("watcher", self.watcher), ("worker", self.worker)] {
+        for (name, task) in [("watcher", self.watcher), ("worker", self.worker), ("follower", self.follower)]
+        {
             if let Err(error) = task.await {
                 tracing::error!(name, %error, "a settlement task ended with a failure");
             }
         }
     }
+}
+
+/// What a former process was about to send, and what the chain refused it.
+async fn left_open(engine: &Engine) -> Result<(Vec<Intent>, Vec<Quarantine>), IntentError> {
+    let open = Intent::open(engine).await?;
+    if !open.is_empty() {
+        tracing::info!(transactions = open.len(), "claims of a former process are followed to their fate");
+    }
+    let stuck = Quarantine::all(engine).await?;
+    Ok((open, stuck))
 }
 
 /// Checks the endpoints and finds where to begin. Books that know how far they are need no node for that:
@@ -161,7 +186,7 @@ async fn first_block(config: &Config, engine: &Engine, client: &Client) -> Resul
 /// What the door sees of settlement.
 struct Port {
     opener: Opener,
-    closer: Arc<Closer>,
+    asks: mpsc::Sender<Ask>,
 }
 
 impl std::fmt::Debug for Port {
@@ -185,6 +210,13 @@ impl Chain for Port {
         identity: Arc<Identity>,
         claim: Claim,
     ) -> BoxFuture<'_, Result<ClosedOnChain, CloseFailure>> {
-        Box::pin(self.closer.close(channel, identity, claim))
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            if self.asks.send(Ask { channel, identity, claim, reply }).await.is_err() {
+                return Err(CloseFailure::NotSent { what: "settlement is stopping".to_owned() });
+            }
+            // A worker that ends in between may have sent it: the next start finds out.
+            answer.await.unwrap_or(Err(CloseFailure::Unknown { tx_hash: B256::ZERO }))
+        })
     }
 }

@@ -54,8 +54,8 @@ pub enum SignerError {
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) chain_id: ChainId,
-    pub(crate) to: Address,
-    pub(crate) input: Bytes,
+    /// Contracts and calldata, in order.
+    pub(crate) calls: Vec<(Address, Bytes)>,
     pub(crate) gas_limit: u64,
     pub(crate) max_fee_per_gas: u128,
     pub(crate) max_priority_fee_per_gas: u128,
@@ -101,15 +101,15 @@ impl PayeeSigner {
         self.0.address()
     }
 
-    /// Signs a transaction of one call. `None` when the key cannot sign, which a local key always can.
+    /// Signs a transaction. `None` when the key cannot sign, which a local key always can.
     pub(crate) fn sign(&self, order: Order) -> Option<Signed> {
-        let call = Call { to: TxKind::Call(order.to), value: U256::ZERO, input: order.input };
+        let call = |(to, input)| Call { to: TxKind::Call(to), value: U256::ZERO, input };
         let tx = TempoTransaction {
             chain_id: order.chain_id.0,
             max_priority_fee_per_gas: order.max_priority_fee_per_gas,
             max_fee_per_gas: order.max_fee_per_gas,
             gas_limit: order.gas_limit,
-            calls: vec![call],
+            calls: order.calls.into_iter().map(call).collect(),
             nonce_key: U256::MAX,
             nonce: 0,
             valid_before: NonZeroU64::new(order.valid_before.0),
@@ -197,8 +197,10 @@ mod tests {
             PayeeSigner::from_signer(PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).expect("a key"));
         let order = Order {
             chain_id: ChainId(42),
-            to: Address::repeat_byte(1),
-            input: Bytes::from_static(&[1, 2, 3]),
+            calls: vec![
+                (Address::repeat_byte(1), Bytes::from_static(&[1, 2, 3])),
+                (Address::repeat_byte(4), Bytes::new()),
+            ],
             gas_limit: 100_000,
             max_fee_per_gas: 2,
             max_priority_fee_per_gas: 1,
@@ -211,6 +213,6 @@ mod tests {
         assert!(read.has_expiring_nonce);
         assert_eq!(read.valid_before, Some(UnixSeconds(1_000)));
         assert_eq!((read.chain_id, read.fee_token), (ChainId(42), Some(Address::repeat_byte(2))));
-        assert_eq!((read.calls.len(), read.calls[0].to), (1, Address::repeat_byte(1)));
+        assert_eq!((read.calls.len(), read.calls[0].to), (2, Address::repeat_byte(1)));
     }
 }

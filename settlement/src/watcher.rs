@@ -13,12 +13,13 @@ use farebox_core::channel::{ChainPosition, Rejection};
 use farebox_core::journal::Cursor;
 use farebox_core::units::{B256, BlockNumber, ChannelId};
 use farebox_engine::{Engine, EngineError, Refusal, Verdict};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::client::{Client, ClientError, LogFilter};
 use crate::config::Config;
-use crate::fact::{Fact, FactKind, watched_events};
+use crate::fact::{Fact, watched_events};
+use crate::feed::Feed;
 use crate::opening::Openings;
 
 /// How the watcher is doing.
@@ -51,8 +52,8 @@ pub(crate) struct Watcher {
     config: Arc<Config>,
     engine: Engine,
     openings: Openings,
-    /// Tells the worker of channels whose payer asked to close.
-    close_requested: mpsc::Sender<ChannelId>,
+    /// Tells the worker of channels that the chain spoke of.
+    feed: Arc<Feed>,
     health: watch::Sender<WatcherHealth>,
     filter: LogFilter,
     next_block: u64,
@@ -77,7 +78,7 @@ impl Watcher {
         config: Arc<Config>,
         engine: Engine,
         openings: Openings,
-        close_requested: mpsc::Sender<ChannelId>,
+        feed: Arc<Feed>,
         start: u64,
     ) -> (Self, watch::Receiver<WatcherHealth>) {
         let next_block = engine.cursor().map_or(start, |cursor| cursor.next_block.0);
@@ -96,7 +97,7 @@ impl Watcher {
             config,
             engine,
             openings,
-            close_requested,
+            feed,
             health,
             filter,
             next_block,
@@ -191,7 +192,7 @@ impl Watcher {
             while running.len() < self.config.watch.channels_in_flight_max
                 && let Some(facts) = waiting.next()
             {
-                running.spawn(tell_channel(self.engine.clone(), self.close_requested.clone(), facts));
+                running.spawn(tell_channel(self.engine.clone(), Arc::clone(&self.feed), facts));
             }
             let Some(joined) = running.join_next().await else { return Ok(()) };
             for (position, told) in joined.map_err(|_| LookError::TaskLost)?? {
@@ -249,22 +250,18 @@ impl Watcher {
 /// Tells one channel's facts, in order.
 async fn tell_channel(
     engine: Engine,
-    close_requested: mpsc::Sender<ChannelId>,
+    feed: Arc<Feed>,
     facts: Vec<Fact>,
 ) -> Result<Vec<(ChainPosition, Told)>, LookError> {
     let mut all = Vec::with_capacity(facts.len());
     for fact in facts {
         let position = fact.position;
-        all.push((position, tell_fact(&engine, &close_requested, fact).await?));
+        all.push((position, tell_fact(&engine, &feed, fact).await?));
     }
     Ok(all)
 }
 
-async fn tell_fact(
-    engine: &Engine,
-    close_requested: &mpsc::Sender<ChannelId>,
-    fact: Fact,
-) -> Result<Told, LookError> {
+async fn tell_fact(engine: &Engine, feed: &Feed, fact: Fact) -> Result<Told, LookError> {
     let channel = fact.channel;
     let Some(step) = fact.step() else { return Ok(Told::Yes) };
     let Some(identity) = engine.identity(channel).await? else {
@@ -275,13 +272,9 @@ async fn tell_fact(
         return Ok(Told::Yes);
     }
     match engine.apply(channel, step).await? {
-        Verdict::Accepted(reply) => {
+        Verdict::Accepted(_) => {
             tracing::info!(%channel, kind = ?fact.kind, block = fact.position.block, "the chain says");
-            let asked = matches!(fact.kind, FactKind::CloseRequested { .. });
-            if asked && reply.snapshot.close_requested_at.is_some() {
-                // Full only when the worker is far behind; its next look through the books finds it.
-                let _ = close_requested.try_send(channel);
-            }
+            feed.fact(channel);
             Ok(Told::Yes)
         }
         Verdict::Rejected(Refusal::Channel(Rejection::ChannelNotFound)) => {

@@ -1,329 +1,394 @@
-//! Drives closes to their end: those that payers ask for on chain, and those that a crash or an outage
-//! left half done.
+//! Claims what is due: finds it, has it planned, and drives every claim to its end.
 //!
-//! The books are its memory: at the start, and then from time to time, it looks through them for channels
-//! whose payer asked to close and for channels that are closing with nobody at it. So no timer is lost in
-//! a restart. The watcher and the closer wake it in between.
+//! Three things name a channel that needs work: the chain (a close request), the door (a client's close) and time (an
+//! age, an idle month). The books are the memory behind all of it: at the start they are looked through once, and after
+//! that their changes are followed, so that no timer is lost in a restart and nothing is scanned for. Transactions
+//! that a former process left open are followed to their fate first.
+//!
+//! | part | what it does |
+//! |---|---|
+//! | `job` | what is remembered of a channel that needs work |
+//! | `look` | from the books to jobs and to the index of what is due |
+//! | `batch` | one planned transaction: the books fix its claims, the sender sends it |
+
+mod batch;
+mod job;
+mod look;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use farebox_core::channel::{Answer, Phase};
-use farebox_core::units::{ChannelId, UnixSeconds};
-use farebox_engine::chain::CloseFailure;
-use farebox_engine::{Channel, Clock, Engine, EngineError, Reply, Step, Verdict};
-use farebox_settlement_plan::attempt::EXPIRY_MARGIN_SECONDS;
+use farebox_core::channel::{Claim, Identity};
+use farebox_core::units::ChannelId;
+use farebox_engine::chain::{CloseFailure, ClosedOnChain};
+use farebox_engine::{Clock, Engine};
+use farebox_settlement_plan::gas::GasPrice;
+use farebox_settlement_plan::planner::{Action, DueIndex, Market, plan};
 use farebox_settlement_plan::{CloseDeadlines, Urgency};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::client::{ChannelOnChain, Client};
-use crate::closer::Closer;
+use self::batch::{Done, Ended, Order};
+use self::job::Job;
+use self::look::Scan;
+use crate::claim::{Failure, Paid};
+use crate::client::Client;
 use crate::config::Config;
+use crate::feed::Feed;
+use crate::intent::Intent;
+use crate::quarantine::{self, Quarantine};
+use crate::sender::Sender;
 
-/// Channels of one page when the books are looked through.
-const PAGE_CHANNELS: usize = 1_024;
-/// The most channels that are driven at once; what is beyond is found by a later look.
-const JOBS_MAX: usize = 65_536;
 /// The longest that the loop sleeps when nothing is due.
 const IDLE_MS: u64 = 1_000;
+/// The most channels that are planned at once; what is beyond comes next.
+const DUE_MAX: usize = 4_096;
 
-/// What a try needs.
+/// What claims need.
 pub(crate) struct Tools {
     pub(crate) engine: Engine,
     pub(crate) client: Client,
-    pub(crate) closer: Arc<Closer>,
+    pub(crate) sender: Sender,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) config: Arc<Config>,
 }
 
-/// Drives closes.
+/// The door asks for a close that its client wants.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) channel: ChannelId,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) claim: Claim,
+    pub(crate) reply: Reply,
+}
+
+/// Where the door waits.
+pub(crate) type Reply = oneshot::Sender<Result<ClosedOnChain, CloseFailure>>;
+
+/// Finds what is due and claims it.
 pub(crate) struct Worker {
     tools: Arc<Tools>,
-    wake: mpsc::Receiver<ChannelId>,
+    asks: mpsc::Receiver<Ask>,
+    feed: Arc<Feed>,
+    index: DueIndex,
     jobs: BTreeMap<ChannelId, Job>,
-    running: JoinSet<(ChannelId, Outcome)>,
-}
-
-/// A channel that is to be closed.
-struct Job {
-    failures: u32,
-    due: Instant,
-    is_running: bool,
-    doubt: Doubt,
-}
-
-/// Whether a close that was sent before may still happen. While it may, the channel must stay closing:
-/// service that went on would not be in that close's claim (rule 10).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Doubt {
-    /// Nothing was sent, or its fate is sure.
-    None,
-    /// Something may have been sent, by now.
-    Some,
-    /// Something may have been sent; it is dead when the chain's clock shows this.
-    Until(UnixSeconds),
-}
-
-/// What came of a try.
-enum Outcome {
-    /// The channel needs nobody any more.
-    Done,
-    /// It needs another try.
-    Again { doubt: Doubt, close_requested_at: Option<UnixSeconds> },
+    running: JoinSet<Done>,
+    /// Transactions whose fate is not known, each followed by a task.
+    following: JoinSet<Done>,
+    scan: Scan,
+    /// What gas cost when it was asked last.
+    gas_price: GasPrice,
+    /// Until when claims gather, so that those that come together go together.
+    gather_until: Option<Instant>,
+    next_follow: Instant,
 }
 
 impl Worker {
-    pub(crate) fn new(tools: Arc<Tools>, wake: mpsc::Receiver<ChannelId>) -> Self {
-        Self { tools, wake, jobs: BTreeMap::new(), running: JoinSet::new() }
+    pub(crate) fn new(tools: Arc<Tools>, asks: mpsc::Receiver<Ask>, feed: Arc<Feed>) -> Self {
+        Self {
+            tools,
+            asks,
+            feed,
+            index: DueIndex::new(),
+            jobs: BTreeMap::new(),
+            running: JoinSet::new(),
+            following: JoinSet::new(),
+            scan: Scan::at_start(),
+            gas_price: GasPrice::default(),
+            gather_until: None,
+            next_follow: Instant::now(),
+        }
     }
 
-    /// Drives closes until told to stop; then gives those that are under way a moment to finish.
+    /// Takes up what a former process left open. Nothing may be sent before this succeeded.
+    pub(crate) fn take_up(&mut self, open: Vec<Intent>, stuck: Vec<Quarantine>) {
+        for quarantine in stuck {
+            let due = Instant::now();
+            let job = self.jobs.entry(quarantine.channel).or_insert_with(|| Job::new(due));
+            job.stuck = Some(quarantine);
+        }
+        self.follow(open);
+    }
+
+    /// Claims until told to stop; then gives what is under way a moment to finish.
     pub(crate) async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let work = self.tools.config.work;
-        // Nobody else was at work before the start: what is closing was left behind.
-        let mut rest = Duration::ZERO;
-        let mut next_scan = Instant::now();
-        loop {
-            if Instant::now() >= next_scan {
-                let is_complete = tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => break,
-                    scanned = self.scan(rest) => scanned.is_ok(),
-                };
-                let pause_ms = if is_complete { work.scan_ms } else { IDLE_MS };
-                if is_complete {
-                    rest = Duration::from_millis(work.closing_rest_ms);
-                }
-                next_scan = Instant::now() + Duration::from_millis(pause_ms);
-            }
-            self.start_due();
-            let idle = Instant::now() + Duration::from_millis(IDLE_MS);
-            let until = self.next_due().unwrap_or(idle).min(next_scan).min(idle);
+        while !*stop.borrow_and_update() {
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => break,
-                Some(channel) = self.wake.recv() => self.add(channel, Instant::now(), Doubt::None),
-                Some(joined) = self.running.join_next() => self.note(joined),
+                () = self.work() => {}
+            }
+            let until = self.wake_at();
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                Some(joined) = self.running.join_next() => if !self.note_joined(joined) { break },
+                Some(joined) = self.following.join_next() => if !self.note_joined(joined) { break },
+                Some(ask) = self.asks.recv() => self.ask(ask),
+                () = self.feed.told() => self.gather(),
                 () = tokio::time::sleep_until(until) => {}
             }
         }
         self.finish().await;
     }
 
-    /// Looks through the books for channels that need closing.
-    async fn scan(&mut self, rest: Duration) -> Result<(), EngineError> {
-        let mut after = None;
-        let (mut requested, mut closing) = (0_u64, 0_u64);
-        loop {
-            let page = self.tools.engine.channels_page(after, PAGE_CHANNELS).await?;
-            for channel in &page {
-                match channel.snapshot.phase {
-                    Phase::Closing { .. } => {
-                        closing += 1;
-                        if !self.tools.closer.is_running(channel.id) {
-                            self.add(channel.id, Instant::now() + rest, Doubt::Some);
-                        }
-                    }
-                    Phase::Open if channel.snapshot.close_requested_at.is_some() => {
-                        requested += 1;
-                        self.add(channel.id, Instant::now(), Doubt::None);
-                    }
-                    Phase::Open | Phase::Closed(_) => {}
+    /// Looks at what changed, and sends what is due. Whatever is dropped half-way is found again.
+    async fn work(&mut self) {
+        while let Ok(ask) = self.asks.try_recv() {
+            self.ask(ask);
+        }
+        self.look_at_changes().await;
+        if self.gather_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
+        self.gather_until = None;
+        if self.running.len() < self.tools.config.work.batches_in_flight_max {
+            self.plan_due().await;
+        }
+        self.report();
+    }
+
+    fn gather(&mut self) {
+        let wait = Duration::from_millis(self.tools.config.work.gather_ms);
+        self.gather_until.get_or_insert_with(|| Instant::now() + wait);
+    }
+
+    /// The door asks. A claim of the channel that is under way answers it, too.
+    fn ask(&mut self, Ask { channel, identity, claim, reply }: Ask) {
+        if self.tools.sender_of(&identity).is_none() {
+            let (signer, payee) = (self.tools.sender.signer.address(), identity.payee());
+            let what = format!("the key of {signer} may not close a channel of payee {payee}");
+            // Who no longer waits misses it.
+            drop(reply.send(Err(CloseFailure::NotSent { what })));
+            return;
+        }
+        let job = self.jobs.entry(channel).or_insert_with(|| Job::new(Instant::now()));
+        job.waiting.push(reply);
+        if !job.is_running || job.is_settling {
+            job.due = Instant::now();
+            job.asked = Some((identity, claim));
+        }
+        self.gather();
+    }
+
+    /// When something is due without anybody telling.
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        if self.scan.is_running() {
+            return now;
+        }
+        let idle = now + Duration::from_millis(IDLE_MS);
+        let mut at = self.gather_until.unwrap_or(idle).min(self.next_follow).min(idle);
+        if self.running.len() < self.tools.config.work.batches_in_flight_max {
+            let due = self.jobs.values().filter(|job| job.is_ready()).map(|job| job.due).min();
+            at = at
+                .min(due.unwrap_or(idle).max(now + Duration::from_millis(self.tools.config.work.gather_ms)));
+        }
+        at
+    }
+
+    /// Plans the channels that are due and starts their transactions, as many as may be under way.
+    async fn plan_due(&mut self) {
+        let (accounts, asks) = self.due_accounts().await;
+        if accounts.is_empty() {
+            return;
+        }
+        let work = self.tools.config.work;
+        let market = self.market().await;
+        let exposed = self.index.exposed(work.policy.exposure_max, DUE_MAX);
+        let plan = plan(&accounts, &work.policy, &work.limits, &market, &exposed);
+        self.note_decisions(&accounts, &plan.decisions);
+        let free = work.batches_in_flight_max.saturating_sub(self.running.len());
+        let mut asks = asks;
+        for batch in plan.batches.into_iter().filter(|batch| batch.round == 0).take(free) {
+            let mut order = Order::new(batch);
+            for call in &order.batch.calls {
+                let job = self.jobs.entry(call.channel).or_insert_with(|| Job::new(Instant::now()));
+                order.tries = order.tries.max(job.failures);
+                job.is_settling = matches!(call.action, Action::Settle { .. });
+                if let Some(asked) = asks.remove(&call.channel) {
+                    order.asks.insert(call.channel, asked);
+                } else if job.wants_settle() {
+                    order.settles_first.insert(call.channel);
+                    job.is_settling = true;
+                }
+                job.is_running = true;
+                job.asked = None;
+                self.index.forget(call.channel);
+            }
+            let tools = Arc::clone(&self.tools);
+            self.running.spawn(async move { tools.claim(order).await });
+        }
+    }
+
+    /// The time and the price of gas; the last one known when the chain cannot be asked now.
+    async fn market(&mut self) -> Market {
+        if let Ok(head) = self.tools.client.head().await {
+            let priority = self.tools.config.close.priority_fee_per_gas;
+            self.gas_price = GasPrice(head.base_fee.saturating_add(priority));
+        }
+        self.market_now()
+    }
+
+    fn market_now(&self) -> Market {
+        let call_gas = self.tools.config.work.call_gas;
+        Market { now: self.tools.clock.now(), gas_price: self.gas_price, call_gas }
+    }
+
+    fn follow(&mut self, open: Vec<Intent>) {
+        for intent in open {
+            for call in &intent.calls {
+                self.jobs.entry(call.channel).or_insert_with(|| Job::new(Instant::now())).is_running = true;
+                self.index.forget(call.channel);
+            }
+            let tools = Arc::clone(&self.tools);
+            self.following.spawn(async move { tools.follow(intent).await });
+        }
+    }
+
+    /// False when a task broke: what it left open is in the intents, and the next start takes it up. To go on without
+    /// knowing which claims it had would be to guess.
+    fn note_joined(&mut self, joined: Result<Done, tokio::task::JoinError>) -> bool {
+        match joined {
+            Ok(done) => {
+                self.note(done);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "ALARM: a task that claims ended early; restart the server");
+                false
+            }
+        }
+    }
+
+    /// Remembers what came of claims, and when to try again.
+    fn note(&mut self, Done { claimed, open }: Done) {
+        let unknown: Vec<ChannelId> =
+            open.iter().flat_map(|intent| intent.calls.iter().map(|call| call.channel)).collect();
+        self.follow(open);
+        for ended in claimed {
+            match &ended.result {
+                Ok(paid) => self.note_paid(ended.channel, paid),
+                Err(failure) => self.note_failure(&ended, failure, unknown.contains(&ended.channel)),
+            }
+        }
+    }
+
+    fn note_paid(&mut self, channel: ChannelId, paid: &Paid) {
+        let Some(mut job) = self.jobs.remove(&channel) else { return };
+        if job.stuck.take().is_some() {
+            self.lift(channel);
+        }
+        if matches!(paid, Paid::Settled { .. }) && job.goes_on() {
+            job.failures = 0;
+            self.jobs.insert(channel, job);
+            return;
+        }
+        match paid {
+            Paid::Closed(closed) => {
+                let (captured, refunded, tx_hash) = (closed.captured, closed.refunded, closed.tx_hash);
+                tracing::info!(%channel, %captured, %refunded, %tx_hash, "closed");
+                for reply in job.waiting {
+                    drop(reply.send(Ok(*closed)));
                 }
             }
-            after = page.last().map(|channel| channel.id);
-            if page.len() < PAGE_CHANNELS {
-                break;
+            Paid::Settled { settled, tx_hash, .. } => {
+                tracing::info!(%channel, %settled, %tx_hash, "settled");
             }
         }
-        metrics::gauge!("farebox_channels_close_requested").set(requested as f64);
-        metrics::gauge!("farebox_channels_closing").set(closing as f64);
-        Ok(())
+        self.feed.fact(channel);
     }
 
-    fn add(&mut self, channel: ChannelId, due: Instant, doubt: Doubt) {
-        if self.jobs.len() < JOBS_MAX {
-            self.jobs.entry(channel).or_insert(Job { failures: 0, due, is_running: false, doubt });
+    fn note_failure(&mut self, ended: &Ended, failure: &Failure, is_open: bool) {
+        let channel = ended.channel;
+        let now = self.tools.clock.now();
+        let Some(job) = self.jobs.get_mut(&channel) else { return };
+        if !is_open && job.goes_on() {
+            return;
         }
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        if self.running.len() >= self.tools.config.work.closes_in_flight_max {
-            return None;
+        job.asked = None;
+        for reply in job.waiting.drain(..) {
+            drop(reply.send(Err(failure.close_failure())));
         }
-        self.jobs.values().filter(|job| !job.is_running).map(|job| job.due).min()
-    }
-
-    fn start_due(&mut self) {
-        let now = Instant::now();
-        let free = self.tools.config.work.closes_in_flight_max.saturating_sub(self.running.len());
-        let is_due = |job: &Job| !job.is_running && job.due <= now;
-        let mut due: Vec<_> = self
-            .jobs
-            .iter_mut()
-            .filter(|(_, job)| is_due(job))
-            .map(|(channel, job)| (*channel, job))
-            .collect();
-        // Who waits longest comes first, so that nobody waits for ever.
-        due.sort_by_key(|(_, job)| job.due);
-        for (channel, job) in due.into_iter().take(free) {
-            job.is_running = true;
-            let (tools, doubt) = (Arc::clone(&self.tools), job.doubt);
-            self.running.spawn(async move { (channel, tools.attempt(channel, doubt).await) });
+        if is_open {
+            // Its task follows it; until then nothing else may be sent for the channel.
+            return;
         }
-    }
-
-    /// Remembers what came of a try, and plans the next.
-    fn note(&mut self, joined: Result<(ChannelId, Outcome), tokio::task::JoinError>) {
-        let (channel, outcome) = match joined {
-            Ok(done) => done,
-            Err(error) => {
-                // Which one it was is not told: all are taken up again, in doubt, by the next look.
-                tracing::error!(%error, "a task that closes a channel ended early");
-                self.jobs.retain(|_, job| !job.is_running);
+        let deadlines = ended.close_asked_at.map(CloseDeadlines::of);
+        match failure {
+            Failure::NothingToDo => {
+                self.jobs.remove(&channel);
+                self.feed.fact(channel);
                 return;
             }
-        };
-        let Outcome::Again { doubt, close_requested_at } = outcome else {
-            self.jobs.remove(&channel);
-            return;
-        };
-        let Some(job) = self.jobs.get_mut(&channel) else { return };
-        let now = self.tools.clock.now();
-        let deadlines = close_requested_at.map(CloseDeadlines::of);
-        job.failures = job.failures.saturating_add(1);
-        job.is_running = false;
-        job.doubt = doubt;
-        let remaining_ms = deadlines.map_or(0, |deadlines| deadlines.remaining_ms(now));
-        let pause_ms = self.tools.config.work.backoff.delay_before_deadline_ms(job.failures, remaining_ms);
-        job.due = Instant::now() + Duration::from_millis(pause_ms);
+            Failure::Unknown { .. } => job.pause(&self.tools.config.work.backoff, deadlines, now),
+            _ if ended.is_asked => {
+                // The door is about to tell the books; if it does not, the close is taken up after a rest.
+                let rest = Duration::from_millis(self.tools.config.work.closing_rest_ms);
+                *job = Job::new(Instant::now() + rest);
+            }
+            failure if failure.is_poison() => {
+                job.failures = job.failures.saturating_add(1);
+                let quarantine = job.refuse(channel, now, failure.to_string());
+                self.set_apart(quarantine);
+            }
+            _ => job.pause(&self.tools.config.work.backoff, deadlines, now),
+        }
+        tracing::warn!(%channel, %failure, "a claim did not come through");
         let urgency = deadlines.map_or(Urgency::OnTime, |deadlines| deadlines.urgency(now));
         if urgency > Urgency::OnTime {
             metrics::counter!("farebox_close_requests_late_total").increment(1);
-            let failures = job.failures;
-            tracing::error!(%channel, ?urgency, failures, "ALARM: a close request is not answered yet");
+            tracing::error!(%channel, ?urgency, "ALARM: a close request is not answered yet");
         }
     }
 
-    /// Waits for closes that are under way, within a bound.
+    /// Writes down that a channel is set apart, and why.
+    fn set_apart(&mut self, quarantine: Quarantine) {
+        metrics::counter!("farebox_claims_refused_total").increment(1);
+        let (channel, reason, tries) = (quarantine.channel, quarantine.reason.clone(), quarantine.tries);
+        let is_final = quarantine.is_final();
+        tracing::error!(%channel, reason, tries, is_final, "ALARM: the chain refuses a claim; the channel is set apart");
+        let engine = self.tools.engine.clone();
+        tokio::spawn(async move {
+            if let Err(error) = quarantine.keep(&engine).await {
+                tracing::error!(%channel, %error, "why a channel is set apart could not be written down");
+            }
+        });
+    }
+
+    fn lift(&self, channel: ChannelId) {
+        let engine = self.tools.engine.clone();
+        tokio::spawn(async move {
+            if let Err(error) = Quarantine::lift(channel, &engine).await {
+                tracing::warn!(%channel, %error, "the mark of a channel that was set apart could not be removed");
+            }
+        });
+    }
+
+    fn report(&self) {
+        let count = |is: fn(&Job) -> bool| self.jobs.values().filter(|job| is(job)).count() as f64;
+        metrics::gauge!("farebox_channels_due").set(count(Job::is_ready));
+        metrics::gauge!("farebox_channels_claiming").set(count(|job| job.is_running));
+        metrics::gauge!("farebox_channels_set_apart").set(count(|job| job.stuck.is_some()));
+        metrics::gauge!("farebox_unsettled").set(self.index.waits_total().get() as f64);
+    }
+
+    /// Waits for what is under way, within a bound.
     async fn finish(mut self) {
         let wait = Duration::from_millis(self.tools.config.work.stop_wait_ms);
-        let all = async { while self.running.join_next().await.is_some() {} };
-        if tokio::time::timeout(wait, all).await.is_err() {
-            tracing::warn!("closes are still under way; the next start takes them up");
+        let deadline = Instant::now() + wait;
+        while let Ok(Some(joined)) = tokio::time::timeout_at(deadline, self.running.join_next()).await {
+            if !self.note_joined(joined) {
+                break;
+            }
+        }
+        if !self.running.is_empty() || !self.following.is_empty() {
+            tracing::warn!("claims are still under way; the next start takes them up");
         }
     }
 }
 
-impl Tools {
-    /// One try to bring a channel to its end.
-    async fn attempt(&self, channel: ChannelId, doubt: Doubt) -> Outcome {
-        match self.try_close(channel, doubt).await {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                tracing::warn!(%channel, %error, "a close waits for the books");
-                Outcome::Again { doubt, close_requested_at: None }
-            }
-        }
-    }
-
-    async fn try_close(&self, channel: ChannelId, doubt: Doubt) -> Result<Outcome, EngineError> {
-        let Some(found) = self.engine.read(channel).await? else { return Ok(Outcome::Done) };
-        let close_requested_at = found.snapshot.close_requested_at;
-        let doubt = match found.snapshot.phase {
-            Phase::Closed(_) => return Ok(Outcome::Done),
-            Phase::Open if close_requested_at.is_none() => return Ok(Outcome::Done),
-            // The watcher is about to tell the books, and then nothing is left to do.
-            Phase::Open if self.is_taken_back(&found).await => {
-                return Ok(Outcome::Again { doubt: Doubt::None, close_requested_at });
-            }
-            Phase::Open => Doubt::None,
-            Phase::Closing { .. } if self.closer.is_running(channel) => {
-                return Ok(Outcome::Again { doubt: Doubt::Some, close_requested_at });
-            }
-            Phase::Closing { .. } => self.bound(doubt).await,
-        };
-        let claim = match self.engine.apply(channel, Step::BeginCloseForced).await? {
-            Verdict::Accepted(Reply { answer: Answer::Close(claim), .. }) => claim,
-            Verdict::Accepted(_) => return Ok(Outcome::Done),
-            Verdict::Rejected(refusal) => {
-                tracing::warn!(%channel, %refusal, "the books refuse to close");
-                return Ok(Outcome::Again { doubt, close_requested_at });
-            }
-        };
-        let Channel { identity, .. } = found;
-        match self.closer.close(channel, identity, claim).await {
-            Ok(closed) => {
-                let (captured, refunded, position) = (closed.captured, closed.refunded, closed.position);
-                self.engine.apply(channel, Step::Closed { captured, refunded, position }).await?;
-                tracing::info!(%channel, %captured, %refunded, tx_hash = %closed.tx_hash, "closed");
-                Ok(Outcome::Done)
-            }
-            Err(failure @ CloseFailure::Unknown { .. }) => {
-                tracing::warn!(%channel, %failure, "a close is in doubt");
-                Ok(Outcome::Again { doubt: self.bound(Doubt::Some).await, close_requested_at })
-            }
-            Err(failure) => {
-                tracing::warn!(%channel, %failure, "a close did not come through");
-                self.abort(channel, doubt, close_requested_at).await
-            }
-        }
-    }
-
-    /// Whether the chain knows of no close request any more: the books may lag behind it, most of all after a
-    /// restart, and a claim that began would end a channel that goes on (rule 7). No answer is not a "no";
-    /// then the close goes its way.
-    async fn is_taken_back(&self, channel: &Channel) -> bool {
-        let Channel { id, identity, .. } = channel;
-        let read = self.client.channel(identity.protocol(), identity.escrow, *id, 0).await;
-        matches!(read, Ok((ChannelOnChain::Open { close_requested_at: None, .. }, _)))
-    }
-
-    /// A try surely failed. Unless an earlier one may still happen, the books are told, so that a payer who
-    /// takes the request back gets service again.
-    async fn abort(
-        &self,
-        channel: ChannelId,
-        doubt: Doubt,
-        close_requested_at: Option<UnixSeconds>,
-    ) -> Result<Outcome, EngineError> {
-        if !self.is_over(doubt).await {
-            return Ok(Outcome::Again { doubt, close_requested_at });
-        }
-        match self.engine.apply(channel, Step::AbortClose).await? {
-            Verdict::Accepted(Reply { snapshot, .. }) if snapshot.close_requested_at.is_none() => {
-                Ok(Outcome::Done)
-            }
-            Verdict::Accepted(Reply { snapshot, .. }) => {
-                let close_requested_at = snapshot.close_requested_at;
-                Ok(Outcome::Again { doubt: Doubt::None, close_requested_at })
-            }
-            // The watcher was faster: it is closed, or not closing any more. The next try sees.
-            Verdict::Rejected(_) => Ok(Outcome::Again { doubt: Doubt::None, close_requested_at }),
-        }
-    }
-
-    /// Gives a doubt its end, by the chain's clock: every close of ours is valid for seconds.
-    async fn bound(&self, doubt: Doubt) -> Doubt {
-        if let Doubt::Until(_) = doubt {
-            return doubt;
-        }
-        let close = &self.config.close;
-        let validity = close.validity_seconds + close.clock_skew_seconds_max + EXPIRY_MARGIN_SECONDS;
-        match self.client.head().await {
-            Ok(head) => Doubt::Until(head.timestamp.saturating_add(validity)),
-            Err(_) => Doubt::Some,
-        }
-    }
-
-    /// True when nothing that was sent before can still happen.
-    async fn is_over(&self, doubt: Doubt) -> bool {
-        match doubt {
-            Doubt::None => true,
-            Doubt::Some => false,
-            Doubt::Until(end) => self.client.head().await.is_ok_and(|head| head.timestamp >= end),
-        }
-    }
-}
+/// The pauses between tries of a channel that is set apart.
+const REFUSED_PAUSES: farebox_settlement_plan::Backoff = quarantine::PAUSES;

@@ -6,7 +6,7 @@ use alloy::sol_types::SolCall;
 use farebox_core::units::{Amount, ChannelId, UnixSeconds};
 use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::{Clock, SystemClock};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::endpoint::Failure;
 use super::{Client, ClientError};
@@ -126,6 +126,60 @@ impl Client {
         }
     }
 
+    /// Channels of one escrow, in the given order, as [`Client::channel`] reads one: all as of the same block.
+    pub async fn channels(
+        &self,
+        protocol: ProtocolVersion,
+        escrow: Address,
+        channels: &[ChannelId],
+        not_before: u64,
+    ) -> Result<(Vec<ChannelOnChain>, u64), ClientError> {
+        let mut tries = 0;
+        loop {
+            let head = self.head().await;
+            let block = self.newest_block().max(not_before);
+            let found = match head {
+                Ok(_) => self.channels_at(protocol, escrow, channels, block).await,
+                Err(error) => Err(error),
+            };
+            tries += 1;
+            match found {
+                Ok(found) => return Ok((found, block)),
+                Err(error) if tries >= self.config().read_tries_max => return Err(error),
+                Err(_) => self.pause().await,
+            }
+        }
+    }
+
+    /// Channels of one escrow as of one block: one question in v2, one a channel in v1, whose escrow knows no other.
+    pub async fn channels_at(
+        &self,
+        protocol: ProtocolVersion,
+        escrow: Address,
+        channels: &[ChannelId],
+        block: u64,
+    ) -> Result<Vec<ChannelOnChain>, ClientError> {
+        let mut found = Vec::with_capacity(channels.len());
+        match protocol {
+            ProtocolVersion::V1 => {
+                for channel in channels {
+                    found.push(self.channel_at(protocol, escrow, *channel, block).await?);
+                }
+            }
+            ProtocolVersion::V2 => {
+                let ids = channels.iter().map(|channel| channel.0).collect();
+                let call = ITIP20ChannelReserve::getChannelStatesBatchCall { channelIds: ids };
+                let states = self.view(escrow, call, block).await?;
+                if states.len() != channels.len() {
+                    let what = "as many states as there were channels in the question";
+                    return Err(ClientError::BadAnswer { endpoint: "the escrow".to_owned(), what });
+                }
+                found.extend(states.iter().map(reserve_state));
+            }
+        }
+        Ok(found)
+    }
+
     /// The channel as of one block.
     pub async fn channel_at(
         &self,
@@ -149,12 +203,7 @@ impl Client {
             ProtocolVersion::V2 => {
                 let call = ITIP20ChannelReserve::getChannelStateCall { channelId: channel.0 };
                 let found = self.view(escrow, call, block).await?;
-                // Every open channel has a deposit.
-                Ok(if found.deposit.is_zero() {
-                    ChannelOnChain::Absent
-                } else {
-                    open(found.deposit.to(), found.settled.to(), found.closeRequestedAt.into())
-                })
+                Ok(reserve_state(&found))
             }
         }
     }
@@ -165,10 +214,11 @@ impl Client {
         self.view(token, ITIP20::balanceOfCall { account }, block).await
     }
 
-    /// The gas that a call would use now. [`ClientError::Reverts`] when it would fail.
-    pub async fn estimate_gas(&self, from: Address, to: Address, input: Bytes) -> Result<u64, ClientError> {
-        let request = TransactionRequest::default().from(from).to(to).input(TransactionInput::new(input));
-        let gas: U64 = self.call("eth_estimateGas", (request,)).await?;
+    /// The gas that calls in one transaction would use now. [`ClientError::Reverts`] when one of them would fail.
+    pub async fn estimate_gas(&self, from: Address, calls: &[(Address, Bytes)]) -> Result<u64, ClientError> {
+        let calls =
+            calls.iter().map(|(to, input)| SimulatedCall { to: *to, value: U64::ZERO, input }).collect();
+        let gas: U64 = self.call("eth_estimateGas", (Simulated { from, calls },)).await?;
         Ok(gas.to())
     }
 
@@ -201,6 +251,29 @@ impl Client {
         }
         Err(last)
     }
+}
+
+/// A Tempo transaction, as nodes simulate it.
+#[derive(Clone, Debug, Serialize)]
+struct Simulated<'a> {
+    from: Address,
+    calls: Vec<SimulatedCall<'a>>,
+}
+
+/// One call of it.
+#[derive(Clone, Debug, Serialize)]
+struct SimulatedCall<'a> {
+    to: Address,
+    value: U64,
+    input: &'a Bytes,
+}
+
+/// Every open channel has a deposit.
+fn reserve_state(found: &ITIP20ChannelReserve::ChannelState) -> ChannelOnChain {
+    if found.deposit.is_zero() {
+        return ChannelOnChain::Absent;
+    }
+    open(found.deposit.to(), found.settled.to(), found.closeRequestedAt.into())
 }
 
 fn open(deposit: u128, settled: u128, close_requested_at: u64) -> ChannelOnChain {

@@ -314,8 +314,9 @@ async fn logs_come_from_a_node_that_has_the_blocks_and_only_of_the_range() {
 async fn a_revert_is_an_answer_and_other_refusals_are_not() {
     let reverting = node("eth_estimateGas", |_| Answer::Error(3, "execution reverted: NotPayee()")).await;
     let good = node("eth_estimateGas", |_| Answer::Result(json!("0x5208"))).await;
-    let estimate =
-        async |client: Client| client.estimate_gas(Address::ZERO, Address::ZERO, Default::default()).await;
+    let estimate = async |client: Client| {
+        client.estimate_gas(Address::ZERO, &[(Address::ZERO, Default::default())]).await
+    };
     let reverts = estimate(client(&[&reverting.url, &good.url])).await;
     assert!(matches!(reverts, Err(ClientError::Reverts { .. })), "{reverts:?}");
     assert_eq!(good.count("eth_estimateGas"), 0);

@@ -83,6 +83,17 @@ impl World {
         self
     }
 
+    /// Stops settlement, and starts everything again on what was durable before that, as a crash leaves it.
+    pub async fn crash(mut self, endpoints: Vec<String>) -> Self {
+        let durable = self.store.after_crash(false);
+        self.settlement.stop().await;
+        self.engine.shutdown().await.expect("the books close");
+        self.store = durable;
+        self.engine = engine(&self.store);
+        self.settlement = settlement(&self.config, &self.engine, endpoints, &self.payee).await;
+        self
+    }
+
     pub fn url(&self) -> String {
         self.devnet.info().rpc_url.clone()
     }
@@ -132,7 +143,8 @@ impl World {
             *requests += 1;
             *requests
         };
-        let charge = Spend::Charge { key: Some(RequestKey([number; 16])), amount: Amount::new(price), units: 1 };
+        let charge =
+            Spend::Charge { key: Some(RequestKey([number; 16])), amount: Amount::new(price), units: 1 };
         let voucher = self.payer.voucher(opened, voucher);
         let verdict = self.engine.submit(opened.channel, voucher, charge).await;
         assert!(matches!(verdict, Ok(Verdict::Accepted(_))), "{verdict:?}");
@@ -225,7 +237,8 @@ fn config(info: &farebox_devnet::Info, payee: Address) -> Config {
     config.watch.poll_ms = 100;
     // Tests that close by themselves want the worker to stay away from what they do.
     config.work.closing_rest_ms = 60_000;
-    config.work.scan_ms = 500;
+    config.work.gather_ms = 50;
+    config.work.follow_ms = 500;
     config.work.stop_wait_ms = 500;
     config
 }

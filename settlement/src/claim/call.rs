@@ -10,7 +10,7 @@ use farebox_core::voucher::v2;
 use farebox_settlement_plan::{CallArguments, ClaimCall};
 
 /// The bytes of the call.
-pub(super) fn encode(call: &ClaimCall) -> Bytes {
+pub(crate) fn encode(call: &ClaimCall) -> Bytes {
     let channel = call.channel.0;
     let bytes = match &call.arguments {
         CallArguments::SettleV1 { cumulative, signature } => ITempoStreamChannel::settleCall {

@@ -1,0 +1,86 @@
+//! What is remembered of a channel that needs work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox_core::channel::{Claim, Identity};
+use farebox_core::units::{ChannelId, UnixSeconds};
+use farebox_settlement_plan::{Backoff, CloseDeadlines};
+use tokio::time::Instant;
+
+use super::{REFUSED_PAUSES, Reply};
+use crate::quarantine::Quarantine;
+
+/// A channel that needs work.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// When to try next.
+    pub(super) due: Instant,
+    /// How many tries in a row did nothing.
+    pub(super) failures: u32,
+    /// A claim of it is under way, or may be.
+    pub(super) is_running: bool,
+    /// What is under way leaves the channel open, so a close that the door wants meanwhile comes after it.
+    pub(super) is_settling: bool,
+    /// The claim that the door wants.
+    pub(super) asked: Option<(Arc<Identity>, Claim)>,
+    /// Where the door waits.
+    pub(super) waiting: Vec<Reply>,
+    /// Why it is set apart, if it is.
+    pub(super) stuck: Option<Quarantine>,
+}
+
+impl Job {
+    pub(super) fn new(due: Instant) -> Self {
+        Self {
+            due,
+            failures: 0,
+            is_running: false,
+            is_settling: false,
+            asked: None,
+            waiting: Vec::new(),
+            stuck: None,
+        }
+    }
+
+    /// Whether a try comes by itself.
+    pub(super) fn is_ready(&self) -> bool {
+        let is_final = self.stuck.as_ref().is_some_and(Quarantine::is_final);
+        !self.is_running && (self.asked.is_some() || !is_final)
+    }
+
+    /// Whether the next try is to be a `settle` although a close is due: a close that is refused because its refund
+    /// cannot be paid leaves the payee his share, which a `settle` can still get.
+    pub(super) fn wants_settle(&self) -> bool {
+        self.asked.is_none() && self.stuck.as_ref().is_some_and(|stuck| stuck.tries % 2 == 1)
+    }
+
+    /// What was under way is over, and the door waits for what comes after it.
+    pub(super) fn goes_on(&mut self) -> bool {
+        self.is_running = false;
+        if self.asked.is_some() {
+            self.due = Instant::now();
+        }
+        self.asked.is_some()
+    }
+
+    /// A try did nothing: pauses, the longer the more did nothing, and not beyond the deadline.
+    pub(super) fn pause(&mut self, backoff: &Backoff, deadlines: Option<CloseDeadlines>, now: UnixSeconds) {
+        self.failures = self.failures.saturating_add(1);
+        let remaining_ms = deadlines.map_or(0, |deadlines| deadlines.remaining_ms(now));
+        let pause_ms = backoff.delay_before_deadline_ms(self.failures, remaining_ms);
+        self.due = Instant::now() + Duration::from_millis(pause_ms);
+    }
+
+    /// The chain refused a claim: sets the channel apart, with a pause before the next try.
+    pub(super) fn refuse(&mut self, channel: ChannelId, now: UnixSeconds, reason: String) -> Quarantine {
+        let before = self.stuck.take();
+        let (since, tries) = before.map_or((now, 0), |stuck| (stuck.since, stuck.tries));
+        let quarantine = Quarantine { channel, since, tries: tries.saturating_add(1), reason };
+        // The first refusal of a close is followed at once by a settle, which may go through.
+        let pause_ms = if quarantine.tries == 1 { 0 } else { REFUSED_PAUSES.delay_ms(quarantine.tries - 1) };
+        self.due = Instant::now() + Duration::from_millis(pause_ms);
+        self.stuck = Some(quarantine.clone());
+        quarantine
+    }
+}
