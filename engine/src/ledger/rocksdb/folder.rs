@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use super::failure::io_failed;
+use super::witness::newest_frame;
 use crate::ledger::LedgerError;
 
 /// The file that every RocksDB has, and that it looks at first.
@@ -24,6 +25,11 @@ const CURRENT: &str = "CURRENT";
 pub(super) fn prepare(path: &Path) -> Result<bool, LedgerError> {
     let path = std::path::absolute(path).map_err(|error| io_failed("find its folder", &error))?;
     fs::create_dir_all(&path).map_err(|error| io_failed("make its folder", &error))?;
+    // Every name on the way, each time: whoever made these folders, or moved a copy to here, may have died or not have
+    // synced them. It costs nothing when there is nothing to sync.
+    for folder in path.ancestors().skip(1) {
+        sync(folder).map_err(|error| io_failed("sync the folder above it", &error))?;
+    }
     if has_store(&path)? {
         return Ok(true);
     }
@@ -31,11 +37,13 @@ pub(super) fn prepare(path: &Path) -> Result<bool, LedgerError> {
         let what = format!("the file {CURRENT} is missing, but there are books: {table}");
         return Err(LedgerError::Corrupt { what: what.into() });
     }
-    // Every name on the way: who made these folders may have died before they were synced.
-    for folder in path.ancestors().skip(1) {
-        sync(folder).map_err(|error| io_failed("sync the folder above it", &error))?;
+    match newest_frame(&path)? {
+        0 => Ok(false),
+        frame => {
+            let what = format!("all table files are missing, but its log has frame {frame}");
+            Err(LedgerError::Corrupt { what: what.into() })
+        }
     }
-    Ok(false)
 }
 
 /// Whether a store is there, and whole: it has a table file, with its version, before it takes its first frame.
@@ -108,5 +116,18 @@ mod tests {
         }
         fs::rename(&aside, &current).unwrap();
         drop(RocksLedger::open(&path).unwrap());
+
+        let ledger = RocksLedger::open(&path).unwrap();
+        write_channel(&ledger, 2, 3);
+        let copy = folder.path().join("copy");
+        fs::create_dir(&copy).unwrap();
+        let logs = fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+        for log in logs.filter(|path| path.extension().is_some_and(|extension| extension == "log")) {
+            fs::copy(&log, copy.join(log.file_name().unwrap())).unwrap();
+        }
+        match RocksLedger::open(&copy) {
+            Err(LedgerError::Corrupt { what }) => assert!(what.contains("has frame 8"), "{what}"),
+            other => panic!("expected a refusal, found {other:?}"),
+        }
     }
 }
