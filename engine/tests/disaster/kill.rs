@@ -15,7 +15,7 @@ use crate::watch::{Plan, Watch};
 
 /// How many kills.
 const KILLS: &str = "FAREBOX_KILLS";
-const KILLS_DEFAULT: u64 = 120;
+const KILLS_DEFAULT: u64 = 110;
 /// Kills of one store; then there is a new one, so that none takes ever longer to check.
 const STORE_KILLS: u64 = 200;
 /// Stores whose servers are killed at the same time.
