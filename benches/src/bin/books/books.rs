@@ -1,6 +1,6 @@
 //! Books to measure: an engine on a RocksDB of its own, with its channels open.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -20,7 +20,10 @@ use crate::meter::{Histogram, rss_bytes, sync_us};
 use crate::report::target;
 
 /// What every channel has: no voucher here is above it.
-const DEPOSIT: Amount = Amount::new(1 << 60);
+pub const DEPOSIT: Amount = Amount::new(1 << 60);
+
+/// Where on the chain every channel was opened.
+pub const POSITION: ChainPosition = ChainPosition { block: 1, log_index: 0 };
 
 /// Vouchers that may wait for a shard.
 const INTAKE_MAX: usize = 1 << 16;
@@ -42,15 +45,27 @@ pub struct Books {
     /// Memory that each channel took.
     pub rss_bytes_per_channel: f64,
     commits: Arc<AtomicUsize>,
-    folder: TempDir,
+    /// Where a crowd's own books are; those of somebody else stay.
+    folder: Option<TempDir>,
 }
 
 impl Books {
     /// Opens all channels of a crowd in new books.
     pub fn open(crowd: Crowd, shards: usize) -> Result<Self, String> {
         let folder = TempDir::new_in(disk()?).map_err(|error| format!("no folder for the books: {error}"))?;
+        let mut books = Self::on(&folder.path().join("books"), crowd, shards)?;
+        books.folder = Some(folder);
+        let before = rss_bytes();
+        books.runtime.block_on(open_all(&books.engine, &books.crowd))?;
+        let channels = books.crowd.channels.len() as f64;
+        books.rss_bytes_per_channel = rss_bytes().saturating_sub(before) as f64 / channels;
+        Ok(books)
+    }
+
+    /// An engine on the store of a crowd whose channels are there already.
+    pub fn on(store: &Path, crowd: Crowd, shards: usize) -> Result<Self, String> {
         let commits = Arc::new(AtomicUsize::new(0));
-        let ledger = RocksLedger::open(folder.path().join("books")).map_err(|error| error.to_string())?;
+        let ledger = RocksLedger::open(store).map_err(|error| error.to_string())?;
         let ledger = Counted { ledger, commits: Arc::clone(&commits) };
         let config = Config {
             shards,
@@ -62,10 +77,7 @@ impl Books {
         let engine = Engine::start(config, ledger, SystemClock).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
-        let before = rss_bytes();
-        runtime.block_on(open_all(&engine, &crowd))?;
-        let rss_bytes_per_channel = rss_bytes().saturating_sub(before) as f64 / crowd.channels.len() as f64;
-        Ok(Self { engine, crowd, runtime, rss_bytes_per_channel, commits, folder })
+        Ok(Self { engine, crowd, runtime, rss_bytes_per_channel: 0.0, commits, folder: None })
     }
 
     /// Frames that were written up to now.
@@ -75,7 +87,7 @@ impl Books {
 
     /// How long the disk below takes for a sync.
     pub fn sync_us(&self) -> Result<Histogram, String> {
-        sync_us(self.folder.path()).map_err(|error| format!("the disk's sync cannot be measured: {error}"))
+        sync_us(&disk()?).map_err(|error| format!("the disk's sync cannot be measured: {error}"))
     }
 
     /// Ends the engine, and checks that all is on disk: `spent` in all channels together, reopened.
@@ -84,6 +96,7 @@ impl Books {
         runtime.block_on(engine.shutdown()).map_err(|error| error.to_string())?;
         drop(engine);
         let began = Instant::now();
+        let folder = folder.ok_or("these are somebody else's books")?;
         let view = RocksLedger::open_read_only(folder.path().join("books"));
         let view = view.map_err(|error| error.to_string())?;
         let books = farebox_engine::ledger::recover(&view).map_err(|error| error.to_string())?;
@@ -126,12 +139,7 @@ async fn open_all(engine: &Engine, crowd: &Crowd) -> Result<(), String> {
         if opening.len() == OPENING_MAX {
             opened(opening.next().await)?;
         }
-        opening.push(engine.open(
-            crowd.identity(channel),
-            DEPOSIT,
-            Amount::ZERO,
-            ChainPosition { block: 1, log_index: 0 },
-        ));
+        opening.push(engine.open(crowd.identity(channel), DEPOSIT, Amount::ZERO, POSITION));
     }
     while !opening.is_empty() {
         opened(opening.next().await)?;

@@ -22,6 +22,7 @@
 //! | [`load`] | callers, one by one and in batches, as fast as it goes or at a pace |
 //! | [`cases`] | what is measured |
 //! | [`peers`] | one sync a voucher on RocksDB and on SQLite; the stores of the Rust SDK |
+//! | [`reopen`] | the time to open the books of a server that was killed |
 //! | [`meter`], [`report`], [`options`] | clocks, the table and the JSON, the arguments |
 
 mod books;
@@ -31,6 +32,7 @@ mod load;
 mod meter;
 mod options;
 mod peers;
+mod reopen;
 mod report;
 
 use std::process::ExitCode;
@@ -39,7 +41,9 @@ use options::Options;
 use report::Report;
 
 fn main() -> ExitCode {
-    match Options::parse(std::env::args().skip(1)).and_then(|options| run(&options)) {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let run = || Options::parse(arguments.iter().cloned()).and_then(|options| run(&options));
+    match reopen::child(&arguments).unwrap_or_else(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench-books: {error}");
@@ -53,6 +57,9 @@ fn run(options: &Options) -> Result<(), String> {
     Report::begin();
     peers::run(options, &mut report)?;
     cases::run(options, &mut report)?;
+    for &channels in options.reopened.iter().filter(|channels| options.wants_reopened(**channels)) {
+        reopen::run(channels, options.vouchers, &mut report)?;
+    }
     // With a slowed disk the result has a name of its own.
     let name = if std::env::var_os("FAREBOX_SYNC_US").is_some() { "books-slow" } else { "books" };
     let file = report.write_json(name).map_err(|error| format!("cannot write the result: {error}"))?;

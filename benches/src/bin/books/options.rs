@@ -9,6 +9,8 @@ pub struct Options {
     pub channels: Vec<usize>,
     /// How many signers share the channels.
     pub signers: Vec<usize>,
+    /// Sizes of the books that are opened after a kill.
+    pub reopened: Vec<usize>,
     /// Shards.
     pub threads: Vec<usize>,
     /// Vouchers of a measurement.
@@ -24,6 +26,7 @@ impl Options {
         let mut options = Self {
             channels: vec![10, 10_000, 1_000_000],
             signers: vec![10_000, 1_000_000],
+            reopened: vec![1_000_000, 10_000_000],
             threads: vec![1, 2],
             vouchers: 2_000_000,
             overload_s: 10,
@@ -34,10 +37,12 @@ impl Options {
             match argument.as_str() {
                 "--quick" => {
                     (options.channels, options.signers) = (vec![10, 10_000], vec![10_000]);
+                    options.reopened = vec![100_000];
                     (options.vouchers, options.overload_s) = (400_000, 2);
                 }
                 "--channels" => options.channels = numbers(&argument, arguments.next())?,
                 "--signers" => options.signers = numbers(&argument, arguments.next())?,
+                "--reopened" => options.reopened = numbers(&argument, arguments.next())?,
                 "--threads" => options.threads = numbers(&argument, arguments.next())?,
                 "--vouchers" => options.vouchers = number(&argument, &arguments.next().unwrap_or_default())?,
                 "--overload-s" => {
@@ -45,7 +50,7 @@ impl Options {
                 }
                 flag if flag.starts_with('-') => {
                     return Err(format!(
-                        "there is no option {flag}, expected --quick, --channels, --signers, --threads, --vouchers, --overload-s or a filter"
+                        "there is no option {flag}, expected --quick, --channels, --signers, --reopened, --threads, --vouchers, --overload-s or a filter"
                     ));
                 }
                 _ if options.filter.is_empty() => options.filter = argument,
@@ -53,6 +58,11 @@ impl Options {
             }
         }
         Ok(options)
+    }
+
+    /// Whether the filter asks for the books that are opened after a kill.
+    pub fn wants_reopened(&self, channels: usize) -> bool {
+        format!("reopen/{channels}").contains(&self.filter)
     }
 
     /// Whether the filter asks for this case.

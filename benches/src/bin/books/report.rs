@@ -84,6 +84,21 @@ impl Row {
     }
 }
 
+/// How long a server was away after a kill.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Channels on disk.
+    pub channels: usize,
+    /// Vouchers that were acknowledged before the kill, each on another channel.
+    pub vouchers: usize,
+    /// Until the store was open.
+    pub open_s: f64,
+    /// Until the engine took requests, opening included.
+    pub start_s: f64,
+    /// Memory of the process then.
+    pub rss_bytes: f64,
+}
+
 /// The columns of the table, by the names of their figures, and how wide they are.
 const COLUMNS: [(&str, &str, usize); 9] = [
     ("vouchers_per_s", "vouchers/s", 11),
@@ -101,6 +116,7 @@ const COLUMNS: [(&str, &str, usize); 9] = [
 #[derive(Debug, Default)]
 pub struct Report {
     rows: Vec<Row>,
+    openings: Vec<Opening>,
 }
 
 impl Report {
@@ -127,6 +143,16 @@ impl Report {
         self.rows.push(row);
     }
 
+    /// Keeps the time of an opening, and prints it.
+    pub fn push_opening(&mut self, opening: Opening) {
+        let Opening { channels, vouchers, open_s, start_s, rss_bytes } = opening;
+        let rss_mib = rss_bytes / f64::from(1 << 20);
+        println!(
+            "reopen: {channels} channels, {vouchers} vouchers before the kill: the store is open after {open_s:.2} s, the engine after {start_s:.2} s, with {rss_mib:.0} MiB"
+        );
+        self.openings.push(opening);
+    }
+
     /// The measurements as a JSON list, one object a line.
     pub fn to_json(&self) -> String {
         let objects = self.rows.iter().map(|row| {
@@ -139,7 +165,13 @@ impl Report {
             }
             object + "}"
         });
-        format!("[\n{}\n]\n", objects.collect::<Vec<_>>().join(",\n"))
+        let openings = self.openings.iter().map(|opening| {
+            let Opening { channels, vouchers, open_s, start_s, rss_bytes } = opening;
+            format!(
+                "{{\"case\":\"reopen\",\"channels\":{channels},\"signers\":0,\"threads\":2,\"batch\":0,\"vouchers\":{vouchers},\"open_s\":{open_s:.3},\"start_s\":{start_s:.3},\"rss_bytes\":{rss_bytes:.0}}}"
+            )
+        });
+        format!("[\n{}\n]\n", objects.chain(openings).collect::<Vec<_>>().join(",\n"))
     }
 
     /// Writes `bench/<name>.json` in the target folder, and returns where that is.
