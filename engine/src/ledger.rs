@@ -42,6 +42,7 @@ pub use encoded::{EncodedBooks, EncodedState};
 pub use error::LedgerError;
 pub use memory::{MemoryLedger, MemoryStore};
 pub use recover::{Books, recover};
+pub(crate) use recover::{Replayed, begin, replay};
 #[cfg(feature = "rocksdb")]
 pub use rocksdb::{RocksLedger, RocksView, STORE_VERSION, Snapshots, discard_snapshot};
 

@@ -34,6 +34,7 @@ mod shard;
 mod shared;
 mod slot;
 mod start;
+mod tail;
 mod threads;
 mod verify;
 mod wait;

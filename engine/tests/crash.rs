@@ -73,7 +73,13 @@ fn script() -> Vec<Ask> {
 }
 
 fn small() -> Config {
-    Config { shards: 2, checkpoint_frames: 3, journal_keep_frames: Some(2), ..Config::default() }
+    Config {
+        shards: 2,
+        checkpoint_frames: 3,
+        journal_keep_frames: Some(2),
+        start_channels_max: 0,
+        ..Config::default()
+    }
 }
 
 /// Asks until the ledger fails. Gives the last acknowledged state of each channel, and where it stopped.

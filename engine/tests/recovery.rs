@@ -23,7 +23,13 @@ fn stored(ledger: &impl LedgerRead) -> Shown {
 }
 
 fn small() -> Config {
-    Config { shards: 2, checkpoint_frames: 4, resident_channels_max: 2, ..Config::default() }
+    Config {
+        shards: 2,
+        checkpoint_frames: 4,
+        resident_channels_max: 2,
+        start_channels_max: 0,
+        ..Config::default()
+    }
 }
 
 /// Plays, compares with what a crash would leave, goes on after a restart, compares again.
@@ -118,4 +124,44 @@ async fn orphaned_requests_end_at_the_start_wherever_they_are_stored() {
     assert!(matches!(early_again.answer, farebox_core::channel::Answer::Replayed(_)));
     let late_again = accepted(engine.apply(late.channel, Step::Spend(reserve(2, 70))).await.unwrap());
     assert_eq!(late_again.snapshot.reserved, Amount::new(70));
+}
+
+/// With many changed channels a start reads none: each is read when it is asked for, or for a checkpoint. A crash at any
+/// moment of that loses nothing.
+#[tokio::test]
+async fn channels_are_read_when_they_are_asked_for_and_nothing_is_lost_meanwhile() {
+    let (store, payers): (_, Vec<_>) = (MemoryStore::new(), (1..=40).map(Payer::v2).collect());
+    let rare = |checkpoint_frames| Config { checkpoint_frames, start_channels_max: 0, ..config() };
+    let engine = Engine::start(rare(u64::MAX), MemoryLedger::open(&store), SystemClock).unwrap();
+    for payer in &payers {
+        payer.open(&engine).await;
+    }
+    engine.shutdown().await.unwrap();
+    let mut paid = vec![0_u128; payers.len()];
+    let mut store = store.after_crash(false);
+    for round in 1..=6 {
+        // In half of the rounds checkpoints come often, and take the channels that nobody asked for along.
+        let often = if round % 2 == 0 { 3 } else { u64::MAX };
+        let engine = Engine::start(rare(often), MemoryLedger::open(&store), SystemClock).unwrap();
+        for (payer, paid) in payers.iter().zip(&mut paid).skip(round % 3).step_by(1 + round % 4) {
+            *paid += 10;
+            let reply = accepted(
+                engine.submit(payer.channel, payer.sign(*paid), charge(round as u64, 10)).await.unwrap(),
+            );
+            assert_eq!((reply.snapshot.accepted.get(), reply.snapshot.spent.get()), (*paid, *paid));
+        }
+        let crashed = store.after_crash(round % 3 == 0);
+        for store in [&store, &crashed] {
+            let spent: Vec<_> = stored(store).iter().map(|(_, snapshot)| snapshot.spent.get()).collect();
+            assert_eq!(spent.iter().sum::<u128>(), paid.iter().sum(), "round {round}");
+        }
+        let listed = live(&engine).await;
+        assert_eq!(listed, stored(&crashed), "round {round}");
+        if round == 5 {
+            // A server that ends before it read them all leaves the journal to the next one.
+            engine.shutdown().await.unwrap();
+        } else {
+            store = crashed;
+        }
+    }
 }

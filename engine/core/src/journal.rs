@@ -71,7 +71,7 @@ pub use frame::{
     Cursor, FRAME_PAYLOAD_BYTES_MAX, FRAME_VERSION, Frame, FrameBuilder, FrameError, FrameFull, Link, decode,
 };
 pub use identity::{decode_identity, encode_identity};
-pub use record::{RECORD_BYTES_MIN, Record, encode_event, encode_record, encode_step};
+pub use record::{RECORD_BYTES_MIN, Record, decode_records, encode_event, encode_record, encode_step};
 pub use replay::{Corruption, End, Head, Replay, Step, TornTail};
 pub use state::{StoredError, decode_state, encode_state, readdress_state};
 

@@ -11,7 +11,7 @@ use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use farebox_core::channel::{Event, State};
-use farebox_core::journal::{Corruption, Head, Record, Replay, Step, TornTail};
+use farebox_core::journal::{Corruption, End, Head, Record, Replay, Step, TornTail};
 use farebox_core::units::ChannelId;
 
 use super::{CHANNELS_PAGE_MAX, FRAMES_PAGE_MAX, LedgerError, LedgerRead, Standing, StoredChannel};
@@ -36,21 +36,41 @@ pub struct Books {
 /// [`LedgerError::CorruptFrame`] and [`LedgerError::CorruptChannel`] when something that was acknowledged
 /// is damaged or missing: such books must not be opened.
 pub fn recover(ledger: &(impl LedgerRead + ?Sized)) -> Result<Books, LedgerError> {
-    let Standing { mark, .. } = ledger.standing()?;
     let mut changed = BTreeMap::new();
-    let mut replay = Replay::after(mark);
-    let mut after = mark.sequence;
+    let Replayed { mark, head, torn_tail, .. } =
+        replay(ledger, |record| apply(ledger, &mut changed, record))?;
+    changed.values().try_for_each(StoredChannel::check)?;
+    Ok(Books { changed, mark, head, torn_tail })
+}
+
+/// What the journal is behind the last checkpoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Replayed {
+    /// The last checkpoint.
+    pub(crate) mark: Head,
+    /// The end of the journal.
+    pub(crate) head: Head,
+    /// See [`Books::torn_tail`].
+    pub(crate) torn_tail: Option<TornTail>,
+    /// The bytes of the frames between.
+    pub(crate) bytes: u64,
+}
+
+/// Hands every record behind the last checkpoint to `each`, in order.
+pub(crate) fn replay(
+    ledger: &(impl LedgerRead + ?Sized),
+    mut each: impl FnMut(Record) -> Result<(), LedgerError>,
+) -> Result<Replayed, LedgerError> {
+    let Standing { mark, .. } = ledger.standing()?;
+    let (mut replay, mut after, mut bytes) = (Replay::after(mark), mark.sequence, 0);
     loop {
         let page = ledger.frames_after(after, FRAMES_PAGE_MAX)?;
         let is_last = page.len() < FRAMES_PAGE_MAX;
         for stored in page {
             after = stored.sequence;
+            bytes += stored.bytes.len() as u64;
             match replay.feed(stored.sequence, &stored.bytes).map_err(corrupt)? {
-                Step::Apply(frame) => {
-                    for record in frame.records {
-                        apply(ledger, &mut changed, record)?;
-                    }
-                }
+                Step::Apply(frame) => frame.records.into_iter().try_for_each(&mut each)?,
                 Step::Damaged(_) => {}
             }
         }
@@ -58,12 +78,28 @@ pub fn recover(ledger: &(impl LedgerRead + ?Sized)) -> Result<Books, LedgerError
             break;
         }
     }
-    for stored in changed.values() {
-        let checked = stored.state.check();
-        checked.map_err(|violation| corrupt_channel(stored.channel, violation.to_string()))?;
+    let End { head, torn_tail } = replay.finish();
+    Ok(Replayed { mark, head, torn_tail, bytes })
+}
+
+impl StoredChannel {
+    /// Applies event number `sequence`, unless the books hold it.
+    pub(crate) fn follow(&mut self, sequence: u64, event: &Event) -> Result<(), LedgerError> {
+        let next = self.state.sequence + 1;
+        if sequence > next {
+            let what = format!("event {next} is missing, the next in the journal is {sequence}");
+            return Err(corrupt_channel(self.channel, what));
+        }
+        if sequence == next {
+            self.state.evolve(event);
+        }
+        Ok(())
     }
-    let end = replay.finish();
-    Ok(Books { changed, mark, head: end.head, torn_tail: end.torn_tail })
+
+    /// Checks every promise of its books.
+    pub(crate) fn check(&self) -> Result<(), LedgerError> {
+        self.state.check().map_err(|violation| corrupt_channel(self.channel, violation.to_string()))
+    }
 }
 
 impl Books {
@@ -101,19 +137,11 @@ fn apply(
             }
         },
     };
-    let next = stored.state.sequence + 1;
-    if sequence > next {
-        let what = format!("event {next} is missing, the next in the journal is {sequence}");
-        return Err(corrupt_channel(channel, what));
-    }
-    if sequence == next {
-        stored.state.evolve(&event);
-    }
-    Ok(())
+    stored.follow(sequence, &event)
 }
 
 /// A channel that begins in the journal.
-fn begin(channel: ChannelId, sequence: u64, event: &Event) -> Result<StoredChannel, LedgerError> {
+pub(crate) fn begin(channel: ChannelId, sequence: u64, event: &Event) -> Result<StoredChannel, LedgerError> {
     let (Event::Opened { identity, .. }, Some(state)) = (event, State::from_opened(event)) else {
         let what = format!("the journal has its event {sequence}, but neither an image nor its beginning");
         return Err(corrupt_channel(channel, what));

@@ -38,6 +38,8 @@ pub(super) struct Committer {
     pub(super) checkpoint: Checkpoint,
     /// Shards that ended in good order.
     pub(super) shards_done: usize,
+    /// Whether they gave images of all that changed.
+    pub(super) is_all_imaged: bool,
 }
 
 /// The checkpoint under way, and the last one.
@@ -47,7 +49,7 @@ pub(super) struct Checkpoint {
     pub(super) generation: u64,
     /// The frame that the newest one covers.
     pub(super) covers: u64,
-    /// Bytes of the frames since then that this process wrote.
+    /// Bytes of the frames since then.
     pub(super) bytes: u64,
     /// The one under way: its mark, and how many shards still give images.
     pub(super) under_way: Option<(Head, usize)>,
@@ -118,8 +120,9 @@ impl Committer {
                 let is_last = last && generation == self.checkpoint.generation;
                 round.images.push((images, is_last));
             }
-            ToCommitter::Done(images) => {
+            ToCommitter::Done { images, is_all } => {
                 self.shards_done += 1;
+                self.is_all_imaged &= is_all;
                 round.images.push((images, false));
             }
             ToCommitter::Wake => {}
@@ -211,6 +214,9 @@ impl Committer {
 
     /// All shards are done and gave their last images: the mark moves to the end of the journal.
     fn finish(&mut self) {
+        if !self.is_all_imaged {
+            return;
+        }
         let mark = Head { cursor: self.shared.cursor.get(), ..self.head };
         let generation = self.checkpoint.generation + 1;
         // When the checkpointer is gone, it has said why.

@@ -40,6 +40,9 @@ pub struct Config {
     pub checkpoint_frames: u64,
     /// Or when the frames since the last one have so many bytes.
     pub checkpoint_bytes: u64,
+    /// Channels behind the last checkpoint that a start reads before it takes requests. When there are more, it reads none of
+    /// them: each is read when it is asked for, or for the next checkpoint.
+    pub start_channels_max: usize,
     /// How many frames are kept behind a checkpoint. `None` asks for none; without a time either, all are kept: the
     /// journal is the accounting.
     pub journal_keep_frames: Option<u64>,
@@ -74,6 +77,7 @@ impl Default for Config {
             frame_bytes_max: 4 << 20,
             checkpoint_frames: 4_096,
             checkpoint_bytes: 256 << 20,
+            start_channels_max: 16_384,
             journal_keep_frames: None,
             journal_keep_s: None,
             resident_channels_max: 4_000_000,

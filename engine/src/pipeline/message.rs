@@ -228,8 +228,13 @@ pub(super) enum ToCommitter {
         /// Whether they are this shard's last for the checkpoint.
         last: bool,
     },
-    /// A shard ended in good order; these are its last images.
-    Done(Images),
+    /// A shard ended in good order.
+    Done {
+        /// Its last images.
+        images: Images,
+        /// Whether they are of all that changed, so that the journal before need not be read again.
+        is_all: bool,
+    },
     /// Look at cursor and health.
     Wake,
 }

@@ -24,6 +24,7 @@ use self::packed::{Packer, Sample};
 use self::slots::{Home, Packed, Slots};
 use super::Channel;
 use super::checkpointer::Images;
+use super::tail::Tail;
 use crate::ledger::{EncodedBooks, LedgerError, LedgerRead, StoredChannel};
 
 /// Open channels of a shard. All of them together have some tens of megabytes.
@@ -37,6 +38,9 @@ const CACHE_LINE_BYTES: usize = 64;
 
 /// Channels that are approached together before they are packed.
 const APPROACHED_MAX: usize = 64;
+
+/// Channels of the tail that are read between two batches for a checkpoint: some hundred microseconds.
+const TAIL_STEP_MAX: usize = 64;
 
 /// The most escrows that are known by number; a server has one or two. Channels of others stay open.
 const ESCROWS_MAX: usize = 16;
@@ -95,6 +99,8 @@ pub(super) struct Residents {
     slots: Slots,
     /// What is packed.
     arena: Arena,
+    /// Changed since their last image, and not read yet.
+    tail: Tail,
     /// The open ones, those that were asked for last behind; each once.
     open: VecDeque<Place>,
     /// Those whose first image may not be in the ledger yet, for pages.
@@ -131,10 +137,15 @@ impl Resident {
 
 impl Residents {
     /// Takes over what recovery found changed.
-    pub(super) fn new(bounds: Bounds, recovered: impl IntoIterator<Item = StoredChannel>) -> Self {
+    pub(super) fn new(
+        bounds: Bounds,
+        recovered: impl IntoIterator<Item = StoredChannel>,
+        tail: Tail,
+    ) -> Self {
         let mut residents = Self {
             slots: Slots::default(),
             arena: Arena::default(),
+            tail,
             open: VecDeque::new(),
             unstored: BTreeSet::new(),
             storing: VecDeque::new(),
@@ -196,6 +207,9 @@ impl Residents {
         ledger: &dyn LedgerRead,
     ) -> Result<Option<Place>, LedgerError> {
         let Some(place) = self.slots.find(id) else {
+            if let Some(stored) = self.tail.take(id, ledger)? {
+                return Ok(Some(self.enter_changed(stored)));
+            }
             return Ok(ledger.load(id)?.map(|stored| self.enter(stored)));
         };
         match self.slots.home_mut(place) {
@@ -233,6 +247,19 @@ impl Residents {
     pub(super) fn insert(&mut self, stored: StoredChannel) -> Place {
         self.unstored.insert(stored.channel);
         self.enter(stored)
+    }
+
+    /// Takes in what changed since its last image. The mark of a checkpoint under way covers that change already, so the image
+    /// is for that one.
+    fn enter_changed(&mut self, stored: StoredChannel) -> Place {
+        let place = self.enter(stored);
+        self.at_mut(place).dirty = true;
+        if self.is_imaging {
+            self.imaging.push(place)
+        } else {
+            self.dirty.push(place)
+        }
+        place
     }
 
     fn enter(&mut self, stored: StoredChannel) -> Place {
@@ -275,10 +302,33 @@ impl Residents {
     }
 
     /// The next `max` images, and whether they are the last of the checkpoint.
-    pub(super) fn take_images(&mut self, max: usize) -> Option<(Images, bool)> {
+    pub(super) fn take_images(
+        &mut self,
+        max: usize,
+        ledger: &dyn LedgerRead,
+    ) -> Result<Option<(Images, bool)>, LedgerError> {
         if !self.is_imaging {
-            return None;
+            return Ok(None);
         }
+        if self.imaging.is_empty() {
+            self.read_tail(ledger)?;
+        }
+        let images = self.take_known_images(max);
+        self.is_imaging = !self.imaging.is_empty() || !self.tail.is_empty();
+        Ok(Some((images, !self.is_imaging)))
+    }
+
+    /// Reads some channels of the tail: their images belong to the checkpoint under way.
+    fn read_tail(&mut self, ledger: &dyn LedgerRead) -> Result<(), LedgerError> {
+        for _ in 0..TAIL_STEP_MAX {
+            let Some(stored) = self.tail.take_next(ledger)? else { break };
+            self.enter_changed(stored);
+        }
+        self.pack_surplus();
+        Ok(())
+    }
+
+    fn take_known_images(&mut self, max: usize) -> Images {
         let rest = self.imaging.len().saturating_sub(max);
         let mut images = Images::default();
         for place in self.imaging.split_off(rest) {
@@ -295,8 +345,7 @@ impl Residents {
                 self.image(place, &mut images.known);
             }
         }
-        self.is_imaging = rest > 0;
-        Some((images, rest == 0))
+        images
     }
 
     /// Adds the books at a place.
@@ -312,10 +361,10 @@ impl Residents {
         }
     }
 
-    /// Images of all that changed, when the shard ends.
-    pub(super) fn take_all_images(&mut self) -> Images {
+    /// Images of what changed and is in memory, when the shard ends, and whether that is all.
+    pub(super) fn take_all_images(&mut self) -> (Images, bool) {
         self.begin_images(self.generation);
-        self.take_images(usize::MAX).map(|(images, _)| images).unwrap_or_default()
+        (self.take_known_images(usize::MAX), self.tail.is_empty())
     }
 
     /// Packs what is too many to be open. Lets go of channels when there are too many: those that nobody asked for
@@ -445,6 +494,11 @@ impl Residents {
         use std::ops::Bound::{Excluded, Unbounded};
         let from = after.map_or(Unbounded, Excluded);
         self.unstored.range((from, Unbounded)).take(max).copied().collect()
+    }
+
+    /// What an image of a channel that is not in memory is now.
+    pub(super) fn over(&self, image: StoredChannel) -> Result<StoredChannel, LedgerError> {
+        self.tail.over(image)
     }
 
     /// A channel, if it is in memory.

@@ -23,7 +23,7 @@ use super::slot::{Payment, Share};
 use super::verify::{Proof, verify};
 use super::{Channel, Config, EngineError, Reply, Verdict, report};
 use crate::clock::Clock;
-use crate::ledger::{CHANNELS_PAGE_MAX, Ledger, StoredChannel};
+use crate::ledger::{CHANNELS_PAGE_MAX, Ledger, LedgerError, StoredChannel};
 
 /// Vouchers after which a window of a batch is closed: lanes are full, and what was looked up of their channels is still
 /// in a cache when the rules are asked.
@@ -84,13 +84,18 @@ impl Shard {
                 self.residents.sweep(self.shared.durable_generation(), self.guard.now());
             }
             if queue == Queue::Over {
-                let images = self.residents.take_all_images();
+                let (images, is_all) = self.residents.take_all_images();
                 // When the committer is gone there is nobody to tell.
-                drop(self.committer.send(ToCommitter::Done(images)));
+                drop(self.committer.send(ToCommitter::Done { images, is_all }));
                 return;
             }
-            if self.give_images().is_err() {
-                return;
+            match self.give_images() {
+                Ok(Ok(())) => {}
+                Ok(Err(SendError(_))) => return,
+                Err(error) => {
+                    self.shared.poison(&error.to_string());
+                    return;
+                }
             }
         }
     }
@@ -128,17 +133,17 @@ impl Shard {
 
     /// Sends some images when the committer asked for a checkpoint; the rest follows after the next batch,
     /// so that no request waits for all of them.
-    fn give_images(&mut self) -> Result<(), SendError<ToCommitter>> {
+    fn give_images(&mut self) -> Result<Result<(), SendError<ToCommitter>>, LedgerError> {
         let generation = self.control.generation.load(Ordering::SeqCst);
         if generation != self.generation {
             self.generation = generation;
             self.residents.begin_images(generation);
             report::residents(self.index, self.residents.len(), self.residents.bytes());
         }
-        match self.residents.take_images(IMAGES_STEP_MAX) {
+        Ok(match self.residents.take_images(IMAGES_STEP_MAX, &*self.ledger)? {
             Some((images, last)) => self.committer.send(ToCommitter::Images { generation, images, last }),
             None => Ok(()),
-        }
+        })
     }
 
     /// Does every request in the order it came, some hundred at a time.
@@ -332,8 +337,11 @@ impl Shard {
             for stored in page {
                 if self.owns(stored.channel) {
                     ours += 1;
-                    let resident = self.residents.peek(stored.channel);
-                    found.insert(stored.channel, resident.unwrap_or_else(|| Channel::from(&stored)));
+                    let channel = match self.residents.peek(stored.channel) {
+                        Some(channel) => channel,
+                        None => Channel::from(&self.residents.over(stored)?),
+                    };
+                    found.insert(channel.id, channel);
                 }
             }
             if is_last {

@@ -155,7 +155,8 @@ pub(super) fn start(
     clock: Arc<dyn Clock>,
 ) -> Result<(Arc<Shared>, Threads), EngineError> {
     let verifier = Arc::new(verifier_from_environment(config.signer_tables_bytes_max)?);
-    let Recovered { channels, head, covers, unsettled } = recover_and_release(&*ledger, &*clock, &config)?;
+    let recovered = recover_and_release(&*ledger, &*clock, &config)?;
+    let Recovered { channels, tail, head, covers, bytes, unsettled } = recovered;
     let (config, unsettled) = (Arc::new(config), unsettled.map(Arc::new));
     let shared = Shared::new(&config, head.cursor, verifier);
     let shards_count = config.shards;
@@ -174,7 +175,7 @@ pub(super) fn start(
 
     let mut ways_in = Vec::with_capacity(shards_count);
     let mut shards = Vec::with_capacity(shards_count);
-    for (index, recovered) in parts.into_iter().enumerate() {
+    for (index, (recovered, tail)) in parts.into_iter().zip(tail.split(shards_count)).enumerate() {
         let (sender, intake) = sync_channel(config.intake_max + config.finish_reserve);
         let control = Arc::new(Control::default());
         ways_in.push((sender, Arc::clone(&control)));
@@ -187,7 +188,7 @@ pub(super) fn start(
             ledger: Arc::clone(&ledger),
             clock: Arc::clone(&clock),
             shared: Arc::clone(&shared),
-            residents: Residents::new(bounds, recovered),
+            residents: Residents::new(bounds, recovered, tail),
             guard: Guard::new(config.limits.clone(), unsettled.clone()),
             verifier: Arc::clone(&shared.verifier),
             generation: 0,
@@ -204,8 +205,9 @@ pub(super) fn start(
         checkpointer: jobs_sender,
         frame: FrameBuilder::new(),
         head,
-        checkpoint: Checkpoint { covers, ..Checkpoint::default() },
+        checkpoint: Checkpoint { covers, bytes, ..Checkpoint::default() },
         shards_done: 0,
+        is_all_imaged: true,
     };
     let checkpointer = Checkpointer {
         jobs,

@@ -120,6 +120,7 @@ fn serves_until_it_dies() {
         checkpoint_frames: orders.checkpoint_frames,
         journal_keep_frames: Some(orders.journal_keep_frames),
         resident_channels_max: 4,
+        start_channels_max: 2,
         signer_tables_bytes_max: 1 << 20,
         ..Config::default()
     };

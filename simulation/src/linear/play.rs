@@ -88,6 +88,7 @@ fn config(dice: &mut Xoshiro256PlusPlus) -> Config {
         checkpoint_frames: dice.random_range(1..=4),
         journal_keep_frames: if dice.random() { Some(0) } else { None },
         resident_channels_max: dice.random_range(1..=2),
+        start_channels_max: if dice.random() { 0 } else { 100 },
         ..Config::default()
     }
 }

@@ -196,6 +196,19 @@ fn decode_paid(body: &mut Reader<'_>, is_named: bool) -> Result<[Event; 2], Malf
     Ok([Event::Accepted { amount, signature, at }, charged])
 }
 
+/// Reads records that [`encode_record`] wrote one behind the other.
+///
+/// # Errors
+///
+/// [`Malformed`] when the bytes are something else.
+pub fn decode_records(encoded: &[u8]) -> Result<Vec<Record>, Malformed> {
+    let (mut reader, mut records) = (Reader::new(encoded), Vec::new());
+    while reader.remaining() > 0 {
+        decode_record(&mut reader, &mut records)?;
+    }
+    Ok(records)
+}
+
 /// Counts the records in bytes that [`encode_record`] wrote; looks at headers only.
 pub(super) fn count_records(encoded: &[u8]) -> Result<u32, Malformed> {
     let mut reader = Reader::new(encoded);
