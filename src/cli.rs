@@ -11,6 +11,7 @@ mod channels;
 mod check;
 mod decode_open;
 mod devnet;
+mod plan;
 mod restore;
 mod verify;
 
@@ -73,6 +74,16 @@ enum Command {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
         /// One JSON document instead of a table.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what would be claimed on chain now and why, and why the rest is left; also beside a running server.
+    #[command(after_help = EXIT_CODES)]
+    Plan {
+        /// The configuration that names the ledger, the key and the policy.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// One JSON document instead of text.
         #[arg(long)]
         json: bool,
     },
@@ -175,6 +186,7 @@ impl Cli {
             Command::Verify { file } => verify::run(file.as_deref()),
             Command::DecodeOpen { transaction } => decode_open::run(&transaction),
             Command::Channels { config, json } => channels::run(&config, json),
+            Command::Plan { config, json } => plan::run(&config, json),
             Command::Backup { config, to, admin } => backup::run(&config, &to, admin),
             Command::Check { config, path, json } => check::run(config.as_deref(), path.as_deref(), json),
             Command::Restore { config, from, reconcile, close_all } => {

@@ -16,10 +16,9 @@
 use alloy::primitives::U256;
 use farebox_core::units::{Address, Amount, B256, ChannelId, UnixSeconds};
 use farebox_core::voucher::ProtocolVersion;
+use farebox_engine::ledger::Note;
 use farebox_engine::{Engine, EngineError};
 
-/// What the keys of intents begin with.
-const PREFIX: &[u8] = b"intent/";
 const VERSION: u8 = 1;
 
 /// One transaction that may happen.
@@ -92,6 +91,9 @@ pub enum IntentError {
 }
 
 impl Intent {
+    /// What the keys of intents begin with.
+    pub(crate) const PREFIX: &[u8] = b"intent/";
+
     /// Writes it down. Only after this may the transaction be sent.
     pub(crate) async fn keep(&self, engine: &Engine) -> Result<(), EngineError> {
         let key = key(self.tx_hash);
@@ -106,9 +108,13 @@ impl Intent {
 
     /// All that may still happen, or whose end the books may not know.
     pub async fn open(engine: &Engine) -> Result<Vec<Self>, IntentError> {
-        let notes = retry_busy(|| engine.notes(PREFIX)).await?;
+        let notes = retry_busy(|| engine.notes(Self::PREFIX)).await?;
+        Ok(Self::read(&notes)?)
+    }
+
+    pub(crate) fn read(notes: &[Note]) -> Result<Vec<Self>, BadIntent> {
         let read = notes.iter().map(|note| {
-            let hash = note.key.strip_prefix(PREFIX).and_then(|hash| B256::try_from(hash).ok());
+            let hash = note.key.strip_prefix(Self::PREFIX).and_then(|hash| B256::try_from(hash).ok());
             let tx_hash = hash.unwrap_or_default();
             let what = "its key is no transaction's hash";
             if hash.is_none() {
@@ -116,7 +122,7 @@ impl Intent {
             }
             Self::decode(tx_hash, &note.bytes).map_err(|what| BadIntent { tx_hash, what })
         });
-        Ok(read.collect::<Result<_, _>>()?)
+        read.collect()
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -214,7 +220,7 @@ impl Reader<'_> {
 }
 
 fn key(tx_hash: B256) -> Vec<u8> {
-    [PREFIX, tx_hash.as_slice()].concat()
+    [Intent::PREFIX, tx_hash.as_slice()].concat()
 }
 
 /// How often a full queue is asked again.

@@ -19,6 +19,7 @@
 //! fate of transactions from `farebox-settlement-plan`. Nothing on a voucher's way waits for it.
 #![forbid(unsafe_code)]
 
+mod account;
 mod claim;
 pub mod client;
 pub mod config;
@@ -37,6 +38,16 @@ pub mod transaction;
 mod watcher;
 mod worker;
 
+/// The decisions, for those that show or configure them.
+pub mod plan {
+    pub use farebox_settlement_plan::gas::{Gas, GasPrice};
+    pub use farebox_settlement_plan::planner::{
+        Account, Action, Batch, Decision, DueIndex, Hold, Lane, Left, Limits, Market, Plan, Planned, Policy,
+        Why, plan,
+    };
+}
+
+pub use account::{BooksAtRest, BooksAtRestError};
 pub use client::{Client, ClientConfig, ClientError};
 pub use config::{Config, Escrow};
 pub use intent::{Intent, IntentError};

@@ -5,13 +5,12 @@
 //! period of a close request runs. After the last try it waits for a fact from the chain.
 
 use farebox_core::units::{B256, ChannelId, UnixSeconds};
+use farebox_engine::ledger::Note;
 use farebox_engine::{Engine, EngineError};
 use farebox_settlement_plan::Backoff;
 
 use crate::intent::retry_busy;
 
-/// What the keys of quarantined channels begin with.
-const PREFIX: &[u8] = b"stuck/";
 const VERSION: u8 = 1;
 /// The most bytes of a reason that are kept.
 const REASON_BYTES_MAX: usize = 512;
@@ -34,6 +33,9 @@ pub struct Quarantine {
 }
 
 impl Quarantine {
+    /// What the keys of quarantined channels begin with.
+    pub(crate) const PREFIX: &[u8] = b"stuck/";
+
     /// True when only a fact from the chain helps.
     pub const fn is_final(&self) -> bool {
         self.tries >= TRIES_MAX
@@ -41,8 +43,11 @@ impl Quarantine {
 
     /// All channels that are set apart. One that cannot be read is left out: its channel is tried again, at once.
     pub async fn all(engine: &Engine) -> Result<Vec<Self>, EngineError> {
-        let notes = retry_busy(|| engine.notes(PREFIX)).await?;
-        Ok(notes.iter().filter_map(|note| Self::decode(&note.key, &note.bytes)).collect())
+        Ok(Self::read(&retry_busy(|| engine.notes(Self::PREFIX)).await?))
+    }
+
+    pub(crate) fn read(notes: &[Note]) -> Vec<Self> {
+        notes.iter().filter_map(|note| Self::decode(&note.key, &note.bytes)).collect()
     }
 
     pub(crate) async fn keep(&self, engine: &Engine) -> Result<(), EngineError> {
@@ -68,7 +73,7 @@ impl Quarantine {
     }
 
     fn decode(key: &[u8], bytes: &[u8]) -> Option<Self> {
-        let channel = ChannelId(B256::try_from(key.strip_prefix(PREFIX)?).ok()?);
+        let channel = ChannelId(B256::try_from(key.strip_prefix(Self::PREFIX)?).ok()?);
         let (&[VERSION], rest) = bytes.split_first_chunk::<1>()? else { return None };
         let (since, rest) = rest.split_first_chunk()?;
         let (tries, reason) = rest.split_first_chunk()?;
@@ -82,7 +87,7 @@ impl Quarantine {
 }
 
 fn key(channel: ChannelId) -> Vec<u8> {
-    [PREFIX, channel.0.as_slice()].concat()
+    [Quarantine::PREFIX, channel.0.as_slice()].concat()
 }
 
 #[cfg(test)]

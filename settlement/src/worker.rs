@@ -15,7 +15,7 @@ mod batch;
 mod job;
 mod look;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ use crate::sender::Sender;
 /// The longest that the loop sleeps when nothing is due.
 const IDLE_MS: u64 = 1_000;
 /// The most channels that are planned at once; what is beyond comes next.
-const DUE_MAX: usize = 4_096;
+const DUE_MAX: usize = 1_024;
 
 /// What claims need.
 pub(crate) struct Tools {
@@ -109,7 +109,15 @@ impl Worker {
             let job = self.jobs.entry(quarantine.channel).or_insert_with(|| Job::new(due));
             job.stuck = Some(quarantine);
         }
-        self.follow(open);
+        let channels = || open.iter().flat_map(|intent| intent.calls.iter().map(|call| call.channel));
+        let distinct: BTreeSet<ChannelId> = channels().collect();
+        if distinct.len() == channels().count() {
+            open.into_iter().for_each(|intent| self.follow(vec![intent]));
+        } else {
+            // An intent that is over could not be removed, and its channels were claimed again: only all of them
+            // together say what became of a channel.
+            self.follow(open);
+        }
     }
 
     /// Claims until told to stop; then gives what is under way a moment to finish.
@@ -237,15 +245,14 @@ impl Worker {
         Market { now: self.tools.clock.now(), gas_price: self.gas_price, call_gas }
     }
 
+    /// Follows transactions to their fate, in a task of their own.
     fn follow(&mut self, open: Vec<Intent>) {
-        for intent in open {
-            for call in &intent.calls {
-                self.jobs.entry(call.channel).or_insert_with(|| Job::new(Instant::now())).is_running = true;
-                self.index.forget(call.channel);
-            }
-            let tools = Arc::clone(&self.tools);
-            self.following.spawn(async move { tools.follow(intent).await });
+        for call in open.iter().flat_map(|intent| &intent.calls) {
+            self.jobs.entry(call.channel).or_insert_with(|| Job::new(Instant::now())).is_running = true;
+            self.index.forget(call.channel);
         }
+        let tools = Arc::clone(&self.tools);
+        self.following.spawn(async move { tools.follow(open).await });
     }
 
     /// False when a task broke: what it left open is in the intents, and the next start takes it up. To go on without
@@ -267,7 +274,7 @@ impl Worker {
     fn note(&mut self, Done { claimed, open }: Done) {
         let unknown: Vec<ChannelId> =
             open.iter().flat_map(|intent| intent.calls.iter().map(|call| call.channel)).collect();
-        self.follow(open);
+        open.into_iter().for_each(|intent| self.follow(vec![intent]));
         for ended in claimed {
             match &ended.result {
                 Ok(paid) => self.note_paid(ended.channel, paid),

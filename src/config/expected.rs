@@ -31,7 +31,8 @@ pub(super) fn expected(key: &str) -> &'static str {
         | "risk.deny[].payer"
         | "risk.deny[].signer"
         | "risk.allow[].payer"
-        | "risk.allow[].signer" => {
+        | "risk.allow[].signer"
+        | "settlement.fee_token" => {
             "a nonzero address: 0x and 40 hex digits, in lowercase or with a correct checksum"
         }
         "risk.deny[].channel" | "risk.allow[].channel" => "a channel id: 0x and 64 hex digits",
@@ -40,7 +41,11 @@ pub(super) fn expected(key: &str) -> &'static str {
         "risk.deny" | "risk.allow" => {
             "a list of at most 100000 entries such as { payer = \"0x...\", until = \"2027-01-01T00:00:00Z\" }"
         }
-        "risk.deposit_min" | "risk.unsettled_payer_max" | "risk.unsettled_total_max" => {
+        "risk.deposit_min"
+        | "risk.unsettled_payer_max"
+        | "risk.unsettled_total_max"
+        | "settlement.amount_min"
+        | "settlement.unsettled_max" => {
             "an amount in base units: a string of decimal digits, such as \"1000000\" (\"0\" is no limit)"
         }
         "risk.unsettled_basis" => "\"spent\" or \"accepted\"",
@@ -50,6 +55,14 @@ pub(super) fn expected(key: &str) -> &'static str {
         "books.outcome_age_s_max" => "seconds, 60 to 3153600000",
         "risk.vouchers_per_second_max" => "a whole number, 0 to 1000000 (0 is no limit)",
         "risk.voucher_burst_max" => "a whole number, 1 to 1000000",
+        "settlement.age_s_max" | "settlement.idle_close_s" => "seconds, 0 to 3153600000 (0 is never)",
+        "settlement.units_max" => "a whole number (0 is no reason)",
+        "settlement.profit_percent_min" => "percent, 0 to 1000000",
+        "settlement.gas_price_max" => "a price in 10^-18 dollars, 1 or more",
+        "settlement.priority_fee" => "a price in 10^-18 dollars, 0 to settlement.gas_price_max",
+        "settlement.batch_claims_max" => "a whole number, 1 to 32",
+        "settlement.batch_gas_max" => "gas, 500000 to 30000000",
+        "settlement.batches_in_flight_max" => "a whole number, 1 to 256",
         "voucher.delta_min" => "an amount in base units: a string of decimal digits, such as \"0\"",
         "route" => "at least one [[route]] with path, amount, unit and meter",
         "route[].path" => {
@@ -82,7 +95,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.resident_bytes_max" => "bytes, 16777216 to 1099511627776",
         "limits.signer_tables_bytes_max" => "bytes, 1048576 to 1099511627776",
         "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk"
-        | "books" => "a table of keys",
+        | "settlement" | "books" => "a table of keys",
         "route[]" => "a table with path, amount, unit and meter",
         _ => "a value of another type",
     }

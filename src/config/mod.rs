@@ -19,6 +19,7 @@ mod problem;
 mod raw;
 mod risk;
 mod route;
+mod settlement;
 mod source;
 
 pub use books::Books;
@@ -26,6 +27,7 @@ pub use limits::Limits;
 pub use parse::{RpcUrl, UpstreamUrl};
 pub use problem::ConfigError;
 pub use route::{Fare, Found, Meter, Routes, read_path};
+pub use settlement::Settlement;
 
 use expected::expected;
 use problem::{Problems, quoted};
@@ -61,6 +63,8 @@ pub struct Config {
     pub books: Books,
     /// `[risk]`
     pub risk: farebox_core::channel::Limits,
+    /// `[settlement]`
+    pub settlement: Settlement,
 }
 
 /// Where Farebox listens, and what it calls itself.
@@ -188,6 +192,7 @@ impl Config {
         let limits = limits::limits(&raw.limits, problems);
         let books = books::books(&raw.books, problems);
         let risk = risk::risk(&raw.risk, problems);
+        let settlement = settlement::settlement(&raw.settlement, problems);
         Some(Self {
             server: server?,
             upstream: upstream?,
@@ -200,6 +205,7 @@ impl Config {
             limits: limits?,
             books: books?,
             risk: risk?,
+            settlement: settlement?,
         })
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Raw {
     #[serde(default)]
     pub risk: Risk,
     #[serde(default)]
+    pub settlement: Settlement,
+    #[serde(default)]
     pub books: Books,
 }
 
@@ -264,6 +266,55 @@ impl Default for Risk {
             unsettled_age_s_max: 0,
             deny: Vec::new(),
             allow: Vec::new(),
+        }
+    }
+}
+
+/// `[settlement]`: when value is claimed on chain. Amounts are in base units; zero turns a reason off.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Settlement {
+    /// Settle a channel when this much waits.
+    pub amount_min: String,
+    /// Settle a channel when something waits for this long.
+    pub age_s_max: u64,
+    /// Settle a channel when this many delivered units wait.
+    pub units_max: u64,
+    /// Settle the largest when more than this waits in all channels.
+    pub unsettled_max: String,
+    /// Close a channel that nobody used for this long.
+    pub idle_close_s: u64,
+    /// What a claim that nobody demands must bring, in percent of its fee.
+    pub profit_percent_min: u64,
+    /// In which token fees are paid; absent: the channel's own.
+    pub fee_token: Option<String>,
+    /// The most that a unit of gas may cost, in 10^-18 dollars.
+    pub gas_price_max: u64,
+    /// What the block's proposer is offered for it when nothing presses.
+    pub priority_fee: u64,
+    /// Claims in one transaction.
+    pub batch_claims_max: u64,
+    /// Gas of one transaction.
+    pub batch_gas_max: u64,
+    /// Transactions that are under way at the same time.
+    pub batches_in_flight_max: u64,
+}
+
+impl Default for Settlement {
+    fn default() -> Self {
+        Self {
+            amount_min: "0".into(),
+            age_s_max: 86_400,
+            units_max: 0,
+            unsettled_max: "0".into(),
+            idle_close_s: 30 * 86_400,
+            profit_percent_min: 1_000,
+            fee_token: None,
+            gas_price_max: 1_000_000_000_000,
+            priority_fee: 1_000_000_000,
+            batch_claims_max: 32,
+            batch_gas_max: 30_000_000,
+            batches_in_flight_max: 8,
         }
     }
 }

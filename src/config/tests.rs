@@ -263,6 +263,31 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "[ledger]",
+        "[settlement]\namount_min = \"-5\"\n[ledger]",
+        "settlement.amount_min: found \"-5\", expected an amount in base units",
+    ),
+    (
+        "[ledger]",
+        "[settlement]\nbatch_claims_max = 33\n[ledger]",
+        "settlement.batch_claims_max: found 33, expected a whole number, 1 to 32",
+    ),
+    (
+        "[ledger]",
+        "[settlement]\npriority_fee = 6\ngas_price_max = 5\n[ledger]",
+        "settlement.priority_fee: found 6, expected a price in 10^-18 dollars, 0 to settlement.gas_price_max",
+    ),
+    (
+        "[ledger]",
+        "[settlement]\nfee_token = \"pathUSD\"\n[ledger]",
+        "settlement.fee_token: found \"pathUSD\", expected a nonzero address",
+    ),
+    (
+        "[ledger]",
+        "[settlement]\nidle_close_days = 30\n[ledger]",
+        "settlement.idle_close_days: found an unknown key, expected one of amount_min, age_s_max",
+    ),
+    (
+        "[ledger]",
         "[risk]\ndeposit_min = \"1.5\"\n[ledger]",
         "risk.deposit_min: found \"1.5\", expected an amount in base units",
     ),

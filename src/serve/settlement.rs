@@ -6,6 +6,7 @@ use farebox_engine::Engine;
 use farebox_engine::chain::Chain;
 use farebox_engine::core::units::{Address, B256, ChannelId};
 use farebox_engine::core::voucher::ProtocolVersion;
+use farebox_settlement::plan::Policy;
 use farebox_settlement::{
     Client, ClientConfig, ClientError, Escrow, PayeeSigner, SettlementHealth, StartError, WatcherHealth,
 };
@@ -161,7 +162,24 @@ pub fn client(config: &Config) -> Result<Client, SettlementError> {
 pub fn settings(config: &Config) -> farebox_settlement::Config {
     let mut escrows = vec![Escrow { protocol: ProtocolVersion::V2, address: config.escrow.v2 }];
     escrows.extend(config.escrow.v1.map(|address| Escrow { protocol: ProtocolVersion::V1, address }));
-    farebox_settlement::Config::new(config.chain.id, config.payee.address, escrows)
+    let wanted = &config.settlement;
+    let mut settings = farebox_settlement::Config::new(config.chain.id, config.payee.address, escrows);
+    settings.close.fee_token = wanted.fee_token;
+    settings.close.gas_limit_max = wanted.batch_gas_max.0;
+    settings.close.max_fee_per_gas_max = wanted.gas_price_max.0;
+    settings.close.priority_fee_per_gas = wanted.priority_fee.0;
+    settings.work.batches_in_flight_max = wanted.batches_in_flight_max;
+    settings.work.limits.calls_max = wanted.batch_claims_max;
+    settings.work.policy = Policy {
+        amount_min: wanted.amount_min,
+        age_s_max: wanted.age_s_max,
+        units_max: wanted.units_max,
+        exposure_max: wanted.unsettled_max,
+        idle_s_max: wanted.idle_close_s,
+        profit_percent_min: wanted.profit_percent_min,
+        ..Policy::default()
+    };
+    settings
 }
 
 /// Asks the chain for its id, and the escrows and the token for anything: what is not there cannot answer.

@@ -102,19 +102,30 @@ impl Tools {
         Done { claimed: done, open }
     }
 
-    /// Follows a transaction to its fate.
-    pub(super) async fn follow(self: Arc<Self>, intent: Intent) -> Done {
-        let claimed = self.sender.resolve(&intent).await;
-        let mut done = Vec::with_capacity(claimed.len());
-        for ((channel, result), call) in claimed.into_iter().zip(&intent.calls) {
-            if let Err(failure) = &result
-                && call.is_close
-            {
-                self.after_failure(channel, failure, call.close_asked_at.is_some()).await;
+    /// Follows transactions to their fate: no channel has failed before all that claim it have.
+    pub(super) async fn follow(self: Arc<Self>, intents: Vec<Intent>) -> Done {
+        let mut ended: BTreeMap<ChannelId, (Ended, bool)> = BTreeMap::new();
+        for intent in &intents {
+            let claimed = self.sender.resolve(intent).await;
+            for ((channel, result), call) in claimed.into_iter().zip(&intent.calls) {
+                let is_paid = ended.get(&channel).is_some_and(|(before, _)| before.result.is_ok());
+                if !is_paid {
+                    let close_asked_at = call.close_asked_at;
+                    let one = Ended { channel, result, close_asked_at, is_asked: false };
+                    ended.insert(channel, (one, call.is_close));
+                }
             }
-            done.push(Ended { channel, result, close_asked_at: call.close_asked_at, is_asked: false });
         }
-        Done { claimed: done, open: Vec::new() }
+        let mut claimed = Vec::with_capacity(ended.len());
+        for (one, is_close) in ended.into_values() {
+            if let Err(failure) = &one.result
+                && is_close
+            {
+                self.after_failure(one.channel, failure, one.close_asked_at.is_some()).await;
+            }
+            claimed.push(one);
+        }
+        Done { claimed, open: Vec::new() }
     }
 
     /// A claim surely failed. Unless a client waits for its close, the books are told, so that a payer who takes the

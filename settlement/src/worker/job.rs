@@ -16,6 +16,8 @@ use crate::quarantine::Quarantine;
 pub(super) struct Job {
     /// When to try next.
     pub(super) due: Instant,
+    /// When its payer asked on chain to close.
+    pub(super) close_asked_at: Option<UnixSeconds>,
     /// How many tries in a row did nothing.
     pub(super) failures: u32,
     /// A claim of it is under way, or may be.
@@ -34,12 +36,22 @@ impl Job {
     pub(super) fn new(due: Instant) -> Self {
         Self {
             due,
+            close_asked_at: None,
             failures: 0,
             is_running: false,
             is_settling: false,
             asked: None,
             waiting: Vec::new(),
             stuck: None,
+        }
+    }
+
+    /// The least goes first: what the door waits for, then by close request, then the rest.
+    pub(super) fn urgency(&self) -> u64 {
+        match (&self.asked, self.close_asked_at) {
+            (Some(_), _) => 0,
+            (None, Some(at)) => at.0,
+            (None, None) => u64::MAX,
         }
     }
 

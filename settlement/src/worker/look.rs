@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use farebox_core::channel::{Claim, Identity};
 use farebox_core::units::{Address, Amount, ChannelId};
-use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::Channel;
 use farebox_settlement_plan::planner::{Account, Decision, Left, Standing};
 use tokio::task::JoinSet;
@@ -14,6 +13,7 @@ use tokio::time::Instant;
 
 use super::job::Job;
 use super::{DUE_MAX, Tools, Worker};
+use crate::account;
 
 /// Channels of one page when the books are looked through.
 const PAGE_CHANNELS: usize = 1_024;
@@ -23,10 +23,6 @@ const READS_IN_FLIGHT_MAX: usize = 64;
 const JOBS_MAX: usize = 65_536;
 /// How long what found no place among the jobs waits, in seconds.
 const NO_PLACE_S: u64 = 10;
-/// The calldata of a call with a signature of 65 bytes: selector, seven words of terms, two amounts, offset, length
-/// and three words of signature.
-const CALLDATA_BYTES: u32 = 4 + 32 * (7 + 2 + 2 + 3);
-
 /// The claims that the door wants, by channel.
 pub(super) type Asks = BTreeMap<ChannelId, (Arc<Identity>, Claim)>;
 
@@ -52,34 +48,14 @@ impl Scan {
 }
 
 impl Tools {
-    /// The account that claims a channel's value, if its key is here: the escrows let only the payee and the operator.
+    /// The account that claims a channel's value, if its key is here.
     pub(super) fn sender_of(&self, identity: &Identity) -> Option<Address> {
-        let signer = self.sender.signer.address();
-        let is_operator = !identity.operator().is_zero() && signer == identity.operator();
-        (signer == identity.payee() || is_operator).then_some(signer)
+        account::sender_of(self.sender.signer.address(), identity)
     }
 
     /// A channel as planning sees it.
     pub(super) fn account(&self, channel: &Channel) -> Account {
-        let Channel { id, identity, snapshot } = channel;
-        Account {
-            channel: *id,
-            sender: self.sender_of(identity),
-            fee_token: self.config.close.fee_token.unwrap_or_else(|| identity.token()),
-            protocol: snapshot.protocol,
-            standing: Standing::of(snapshot),
-            settled: snapshot.settled,
-            spent: snapshot.spent,
-            settleable: snapshot.settleable,
-            units: snapshot.units,
-            unsettled_since: snapshot.unsettled_since,
-            active_at: snapshot.active_at,
-            calldata_bytes: match snapshot.protocol {
-                ProtocolVersion::V1 => CALLDATA_BYTES - 32 * 7,
-                ProtocolVersion::V2 => CALLDATA_BYTES,
-            },
-            hold: None,
-        }
+        account::account(&self.config, self.sender.signer.address(), channel)
     }
 }
 
@@ -148,12 +124,17 @@ impl Worker {
             Standing::CloseAsked { .. } => now,
             Standing::Closing { .. } => now + rest,
             Standing::Open | Standing::Over => {
-                // A channel that was set apart keeps its place until a claim of it goes through or it is over.
                 let is_over = account.standing == Standing::Over;
-                if let Some(job) = self.jobs.remove(&id)
-                    && job.stuck.is_some()
-                {
-                    if is_over { self.lift(id) } else { drop(self.jobs.insert(id, job)) }
+                if let Some(job) = self.jobs.remove(&id) {
+                    if !is_over && job.failures > 0 {
+                        // What failed keeps its pause.
+                        self.index.forget(id);
+                        self.jobs.insert(id, job);
+                        return;
+                    }
+                    if job.stuck.is_some() {
+                        self.lift(id);
+                    }
                 }
                 let market = self.market_now();
                 self.index.note(&account, &self.tools.config.work.policy, &market);
@@ -162,7 +143,8 @@ impl Worker {
         };
         self.index.forget(id);
         if self.jobs.len() < JOBS_MAX {
-            self.jobs.entry(id).or_insert_with(|| Job::new(due));
+            let job = self.jobs.entry(id).or_insert_with(|| Job::new(due));
+            job.close_asked_at = account.close_asked_at();
         } else {
             let at = self.tools.clock.now().saturating_add(NO_PLACE_S);
             self.index.put(id, Some(at), Amount::ZERO);
@@ -173,7 +155,10 @@ impl Worker {
     pub(super) async fn due_accounts(&mut self) -> (Vec<Account>, Asks) {
         let now = Instant::now();
         let due = self.jobs.iter().filter(|(_, job)| job.is_ready() && job.due <= now);
-        let mut ids: BTreeSet<ChannelId> = due.map(|(id, _)| *id).take(DUE_MAX).collect();
+        let mut due: Vec<_> = due.map(|(id, job)| (job.urgency(), *id)).collect();
+        // When there are more than one round takes, those whose time runs out go first.
+        due.sort_unstable();
+        let mut ids: BTreeSet<ChannelId> = due.into_iter().map(|(_, id)| id).take(DUE_MAX).collect();
         ids.extend(self.index.due(self.tools.clock.now(), DUE_MAX));
         ids.extend(self.index.exposed(self.tools.config.work.policy.exposure_max, DUE_MAX));
         ids.retain(|id| self.jobs.get(id).is_none_or(|job| job.is_ready() && job.due <= now));

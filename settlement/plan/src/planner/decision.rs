@@ -138,6 +138,25 @@ impl Action {
     }
 }
 
+impl Left {
+    /// The reason in one word, for counting.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Over => "over",
+            Self::Held(Hold::InFlight) => "in_flight",
+            Self::Held(Hold::Until(_)) => "waits",
+            Self::Held(Hold::Quarantined) => "quarantined",
+            Self::NoKey => "no_key",
+            Self::NothingWaits => "nothing_waits",
+            Self::NoVoucher { .. } => "no_voucher",
+            Self::NotYet { .. } => "not_yet",
+            Self::Dust { .. } => "dust",
+            Self::WouldLose { .. } => "would_lose",
+            Self::TooMuchGas => "too_much_gas",
+        }
+    }
+}
+
 impl Why {
     /// Whether it has to go out, whatever it brings.
     pub const fn is_demanded(&self) -> bool {
