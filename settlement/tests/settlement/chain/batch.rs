@@ -1,7 +1,7 @@
 //! Many channels in few transactions, and the ones that do not fit in.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use alloy::primitives::hex;
 use alloy::sol_types::SolCall;
@@ -279,5 +279,61 @@ async fn a_claim_that_was_sent_before_the_crash_is_found_and_not_made_again() {
     .await;
     let payer = world.balance(&world.payer).await;
     assert!(payer > alloy::primitives::U256::from(DEPOSIT), "the refunds are there");
+    world.stop().await;
+}
+
+/// Numbers that look random, the same in every run.
+fn mix(number: u64) -> u64 {
+    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// Every third request to the node goes wrong in some way. All close requests are answered all the same, with exactly
+/// what was spent, and no fault of a node is taken for a refusal by the chain.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_drops_delays_and_hides_costs_time_and_no_money() {
+    let devnet = devnet().await;
+    let (is_faulty, asked) = (Arc::new(AtomicBool::new(false)), AtomicU64::new(0));
+    let faulty = Arc::clone(&is_faulty);
+    let node = Node::before(Some(devnet.info().rpc_url.clone()), move |method, _| {
+        if !faulty.load(Ordering::SeqCst) {
+            return Answer::Forward;
+        }
+        match mix(asked.fetch_add(1, Ordering::SeqCst)) % 100 {
+            0..10 => Answer::Drop,
+            10..18 => Answer::Error(-32_603, "busy"),
+            18..24 => Answer::ForwardAndDrop,
+            24..26 => Answer::Garbage,
+            26..28 => Answer::Status(502),
+            28..29 => Answer::Hang,
+            29..36 if method == "eth_getTransactionReceipt" => Answer::Result(Value::Null),
+            _ => Answer::Forward,
+        }
+    })
+    .await;
+    let mut world = World::on(devnet, vec![node.url.clone()]).await;
+    let mut all: Vec<_> = (0..8).map(|_| world.open_v2()).collect();
+    all.extend((0..4).map(|_| world.open_v1()));
+    let opened = open_many(&world, all).await;
+    world.config.close.validity_seconds = 5;
+    let world = world.restart(vec![node.url.clone()]).await;
+    is_faulty.store(true, Ordering::SeqCst);
+    request_closes(&world, &opened).await;
+    for (number, one) in opened.iter().enumerate() {
+        wait_captured(&world, one, spent_in(number)).await;
+        let Phase::Closed(closure) = world.books(one.channel).await.snapshot.phase else {
+            unreachable!("waited for it")
+        };
+        assert_eq!(closure.refunded, Amount::new(DEPOSIT - spent_in(number)));
+        assert_eq!(closure.lost, Amount::ZERO);
+    }
+    assert_eq!(Quarantine::all(&world.engine).await.expect("readable"), [], "no fault is a refusal");
+    is_faulty.store(false, Ordering::SeqCst);
+    eventually("nothing is left open", async || {
+        Intent::open(&world.engine).await.expect("readable").is_empty().then_some(())
+    })
+    .await;
     world.stop().await;
 }
