@@ -53,6 +53,13 @@ const LOOKED_AT_SIGNERS: usize = 8;
 /// How long counts last, in vouchers a known signer: then they are halved, so that old fame fades.
 const HALVED_AFTER_VOUCHERS: u64 = 256;
 
+/// Of so many vouchers of a batch one may find that its signer has earned a table: signers who come in turns earn theirs at the
+/// same time, and a batch must not wait for all of them.
+const VOUCHERS_A_TABLE: usize = 16;
+
+/// Tables that may be earned in any batch.
+const TABLES_A_BATCH: usize = 4;
+
 /// No place, no seat: a number that no signer has.
 const NONE: u32 = u32::MAX;
 
@@ -96,6 +103,8 @@ pub(crate) struct Signers {
     wide_tables: Seats,
     /// The clock of "met for the last time".
     batch: u64,
+    /// Tables that may still be earned in this batch.
+    earnable: usize,
     /// Vouchers that met a known signer.
     vouchers: u64,
     /// The clock of counts, and when it ticks.
@@ -118,6 +127,7 @@ impl Signers {
             tables: Seats::new(shares.tables),
             wide_tables: Seats::new(shares.wide_tables),
             batch: 0,
+            earnable: TABLES_A_BATCH,
             vouchers: 0,
             epoch: 0,
             epoch_ends: HALVED_AFTER_VOUCHERS * HALVED_AFTER_VOUCHERS,
@@ -195,6 +205,7 @@ impl Signers {
 
     fn begin_batch(&mut self, vouchers: usize) {
         self.batch += 1;
+        self.earnable = (vouchers / VOUCHERS_A_TABLE).max(TABLES_A_BATCH);
         self.vouchers += vouchers as u64;
         if self.vouchers >= self.epoch_ends {
             self.epoch += 1;
@@ -227,7 +238,8 @@ impl Signers {
             Some(_) => (true, WIDE_TABLE_AT_VOUCHERS),
             None => (false, self.table_at_vouchers),
         };
-        if count >= earns_at && self.promise_seat(wide, count) {
+        if count >= earns_at && self.earnable > 0 && self.promise_seat(wide, count) {
+            self.earnable -= 1;
             keys.push(self.keys[place as usize]);
             return Known::Earned(keys.len() - 1, if wide { WIDE_SHAPE } else { FIRST_SHAPE });
         }

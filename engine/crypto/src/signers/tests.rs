@@ -111,6 +111,26 @@ fn keys_are_bounded_and_the_oldest_go_first() {
 }
 
 #[test]
+fn a_batch_earns_few_tables_and_the_next_ones_earn_the_others() {
+    let many = 10 * TABLES_A_BATCH as u32;
+    let mut signers = signers(many as usize);
+    for i in 0..many {
+        learn(&mut signers, i);
+    }
+    let batch: Vec<_> = (0..many).flat_map(|i| jobs(i, TABLE_AT_VOUCHERS)).collect();
+    let may_earn = (batch.len() / VOUCHERS_A_TABLE).max(TABLES_A_BATCH);
+    let mut without = many as usize;
+    while without > 0 {
+        let met = signers.meet(&batch);
+        let earned: Vec<_> =
+            (0..many).filter(|i| matches!(met.signers[*i as usize].known, Known::Earned(..))).collect();
+        assert_eq!(earned.len(), may_earn.min(without));
+        earned.iter().for_each(|i| signers.keep(&address(*i), &table(FIRST_SHAPE)));
+        without -= earned.len();
+    }
+}
+
+#[test]
 fn a_seat_is_promised_to_no_more_than_there_are() {
     let mut signers = signers(4);
     let mut batch = Vec::new();

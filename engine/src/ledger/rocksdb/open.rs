@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use rocksdb::{
-    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, IteratorMode, Options,
-    WriteBatch, WriteOptions,
+    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Env, IteratorMode,
+    Options, WriteBatch, WriteOptions,
 };
 
 use super::columns::{ALL, BALANCES, CHANNELS, Columns, JOURNAL, META};
@@ -43,6 +43,10 @@ pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerEr
     reach(FailPoint::BeforeOpen);
     let has_store = folder::prepare(path)?;
     let mut options = database_options();
+    // Merging table files can wait, a frame cannot. Without this an answer waits for a processor.
+    let mut environment = Env::new().map_err(|error| failed("prepare its threads", error))?;
+    environment.lower_thread_pool_cpu_priority();
+    options.set_env(&environment);
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     if has_store {
