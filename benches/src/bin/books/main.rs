@@ -23,11 +23,12 @@
 //! | [`cases`] | what is measured |
 //! | [`peers`] | one sync a voucher on RocksDB and on SQLite; the stores of the Rust SDK |
 //! | [`reopen`] | the time to open the books of a server that was killed |
-//! | [`meter`], [`report`], [`options`] | clocks, the table and the JSON, the arguments |
+//! | [`meter`], [`report`], [`docs`], [`options`] | clocks, the table, the JSON, the page, the arguments |
 
 mod books;
 mod cases;
 mod crowd;
+mod docs;
 mod load;
 mod meter;
 mod options;
@@ -61,8 +62,12 @@ fn run(options: &Options) -> Result<(), String> {
         reopen::run(channels, options.vouchers, &mut report)?;
     }
     // With a slowed disk the result has a name of its own.
-    let name = if std::env::var_os("FAREBOX_SYNC_US").is_some() { "books-slow" } else { "books" };
+    let is_slow = std::env::var_os("FAREBOX_SYNC_US").is_some();
+    let name = if is_slow { "books-slow" } else { "books" };
     let file = report.write_json(name).map_err(|error| format!("cannot write the result: {error}"))?;
     println!("\nwritten to {}", file.display());
+    if options.docs {
+        docs::write(&report, if is_slow { "figures of a slow disk" } else { "figures" })?;
+    }
     Ok(())
 }

@@ -17,6 +17,8 @@ pub struct Options {
     pub vouchers: usize,
     /// How long an overload lasts, in seconds.
     pub overload_s: usize,
+    /// Whether the page with the figures is written.
+    pub docs: bool,
     filter: String,
 }
 
@@ -30,6 +32,7 @@ impl Options {
             threads: vec![1, 2],
             vouchers: 2_000_000,
             overload_s: 10,
+            docs: false,
             filter: String::new(),
         };
         let mut arguments = arguments.peekable();
@@ -40,6 +43,7 @@ impl Options {
                     options.reopened = vec![100_000];
                     (options.vouchers, options.overload_s) = (400_000, 2);
                 }
+                "--docs" => options.docs = true,
                 "--channels" => options.channels = numbers(&argument, arguments.next())?,
                 "--signers" => options.signers = numbers(&argument, arguments.next())?,
                 "--reopened" => options.reopened = numbers(&argument, arguments.next())?,
@@ -50,7 +54,7 @@ impl Options {
                 }
                 flag if flag.starts_with('-') => {
                     return Err(format!(
-                        "there is no option {flag}, expected --quick, --channels, --signers, --reopened, --threads, --vouchers, --overload-s or a filter"
+                        "there is no option {flag}, expected --quick, --docs, --channels, --signers, --reopened, --threads, --vouchers, --overload-s or a filter"
                     ));
                 }
                 _ if options.filter.is_empty() => options.filter = argument,

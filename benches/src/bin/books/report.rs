@@ -63,7 +63,7 @@ impl Row {
     }
 
     /// Every figure by its name, after the label.
-    fn figures(&self) -> Vec<(&'static str, f64)> {
+    pub fn figures(&self) -> Vec<(&'static str, f64)> {
         let each = |total: f64| total / self.vouchers as f64;
         vec![
             ("vouchers", self.vouchers as f64),
@@ -120,6 +120,16 @@ pub struct Report {
 }
 
 impl Report {
+    /// What was measured.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// The openings after kills.
+    pub fn openings(&self) -> &[Opening] {
+        &self.openings
+    }
+
     /// Prints the head of the table.
     pub fn begin() {
         print!("{:<24} {:>8} {:>8} {:>7} {:>5}", "case", "channels", "signers", "threads", "batch");
