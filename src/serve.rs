@@ -29,6 +29,7 @@ use crate::keys::{self, KeyError};
 use crate::signals::Signals;
 
 mod door;
+mod retire;
 pub mod settlement;
 
 use settlement::{Settlement, SettlementError};
@@ -239,6 +240,9 @@ async fn start(
         .map_err(|cause| ServeError::System { what: "read the system's root certificates", cause })?;
 
     let (stop, stopped) = watch::channel(false);
+    if let Some(retention) = config.books.retention {
+        tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
+    }
     let admin = Admin { engine: engine.clone(), probe: settlement.probe(), metrics, snapshots };
     let admin = admin.serve(admin_listener, stopped.clone());
     let gateway = tokio::spawn(gateway::run(listener, Arc::new(gateway), bounds(config), stopped));

@@ -105,6 +105,17 @@ pub trait LedgerRead: Send + Sync + 'static {
         running_among_all(self, after, max)
     }
 
+    /// The tombstone of a channel that was retired: its books without vouchers and outcomes. Its terms are gone, and so
+    /// is its image. By default there is none: see [`Ledger::bury`].
+    fn tombstone(&self, _channel: ChannelId) -> Result<Option<State>, LedgerError> {
+        Ok(None)
+    }
+
+    /// Tombstones by rising channel id, from the one behind `after`, at most `max`. Fewer means the end.
+    fn tombstones(&self, _after: Option<ChannelId>, _max: usize) -> Result<Vec<State>, LedgerError> {
+        Ok(Vec::new())
+    }
+
     /// Frames by rising number, from the one behind `sequence`, at most `max`. Fewer means the end.
     fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError>;
 
@@ -176,6 +187,12 @@ pub trait Ledger: LedgerRead {
     /// Deletes frames up to and with `sequence`, never beyond the mark. Where the journal is the
     /// accounting, nobody calls this.
     fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError>;
+
+    /// Puts tombstones in the place of images and terms, at once. The caller gives books that an image holds already and
+    /// that never change again; the journal may still tell how they came about.
+    fn bury(&self, _retired: &[State]) -> Result<(), LedgerError> {
+        Err(LedgerError::Io { action: "keep tombstones", cause: "this ledger keeps none".into() })
+    }
 
     /// Stores a note in the place of the one with the same key, or removes that one; it is durable when this returns.
     fn put_note(&self, _key: &[u8], _note: Option<&[u8]>) -> Result<(), LedgerError> {

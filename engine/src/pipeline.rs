@@ -29,6 +29,7 @@ mod notes;
 mod precheck;
 mod report;
 mod residents;
+mod retire;
 mod risk;
 mod shard;
 mod shared;
@@ -45,5 +46,6 @@ pub use blocking::block_on;
 pub use config::{BATCH_VOUCHERS_MAX, Config, ConfigError, FRAME_BYTES_MAX, SHARDS_MAX};
 pub use engine::Engine;
 pub use error::{EngineError, Health};
+pub use retire::{RETIRE_LOOK_MAX, RetireStep};
 #[cfg(feature = "http")]
 pub(crate) use risk::report_limited;

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use farebox_engine::core::units::ChannelId;
-use farebox_engine::ledger::{Books, CHANNELS_PAGE_MAX, RocksView, recover};
+use farebox_engine::ledger::{Books, CHANNELS_PAGE_MAX, LedgerRead, RocksView, recover};
 use farebox_engine::{Channel, LedgerError, RocksLedger};
 
 use super::{End, end_with, load_config};
@@ -47,8 +47,26 @@ fn list(ledger: &Ledger, as_json: bool, output: impl Write) -> Result<(), ListEr
     } else {
         print_table(pages, &mut output)?
     }
+    if !as_json {
+        let retired = count_retired(&view)?;
+        if retired > 0 {
+            writeln!(output, "{retired} more are retired: of them a tombstone is left")?;
+        }
+    }
     output.flush()?;
     Ok(())
+}
+
+fn count_retired(view: &RocksView) -> Result<u64, LedgerError> {
+    let (mut after, mut count) = (None, 0);
+    loop {
+        let page = view.tombstones(after, CHANNELS_PAGE_MAX)?;
+        count += page.len() as u64;
+        after = page.last().map(|tombstone| tombstone.channel_id);
+        if page.len() < CHANNELS_PAGE_MAX {
+            return Ok(count);
+        }
+    }
 }
 
 /// The books, a page at a time.

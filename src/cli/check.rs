@@ -160,6 +160,9 @@ fn print(summary: &Summary, is_reconciled: bool, output: &mut impl Write) -> io:
     }
     let Summary { channels, open, closing, closed, vouchers, .. } = summary;
     writeln!(output, "channels: {channels} ({open} open, {closing} closing, {closed} closed)")?;
+    if summary.tombstones > 0 {
+        writeln!(output, "retired: {} channels, of which a tombstone is left", summary.tombstones)?;
+    }
     writeln!(output, "vouchers: {vouchers} kept, with a signature that holds")?;
     if summary.settled_above_spent > 0 {
         let count = summary.settled_above_spent;
@@ -215,6 +218,7 @@ fn as_value(summary: &Summary, is_reconciled: bool) -> Value {
         "open": summary.open,
         "closing": summary.closing,
         "closed": summary.closed,
+        "tombstones": summary.tombstones,
         "vouchers": summary.vouchers,
         "settledAboveSpent": summary.settled_above_spent,
         "findings": summary.findings.iter().map(finding).collect::<Vec<_>>(),

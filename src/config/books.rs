@@ -1,5 +1,7 @@
 //! `[books]`: how long the books keep what is over.
 
+use std::time::Duration;
+
 use super::expected::expected;
 use super::problem::Problems;
 use super::raw;
@@ -17,6 +19,8 @@ const FRAMES_MAX: u64 = 1 << 53;
 pub struct Books {
     /// How long a retry of a finished paid request gets its first answer, in seconds.
     pub outcome_age_s_max: u64,
+    /// How long a channel that closed is kept whole; for ever when there is none.
+    pub retention: Option<Duration>,
     /// How long the journal is kept behind a checkpoint, in seconds. Without it and the next one, all of it is.
     pub journal_keep_s: Option<u64>,
     /// How many of its frames are.
@@ -33,10 +37,12 @@ pub(super) fn books(raw: &raw::Books, problems: &mut Problems) -> Option<Books> 
         inside.then_some(value)
     };
     let outcome_age = within("books.outcome_age_s_max", raw.outcome_age_s_max, 60, DAYS_MAX * DAY_S);
+    let retention = within("books.retention_days", raw.retention_days, 0, DAYS_MAX);
     let keep_days = within("books.journal_keep_days", raw.journal_keep_days, 0, DAYS_MAX);
     let keep_frames = within("books.journal_keep_frames", raw.journal_keep_frames, 0, FRAMES_MAX);
     Some(Books {
         outcome_age_s_max: outcome_age?,
+        retention: retention.map(|days| asked(days * DAY_S).map(Duration::from_secs))?,
         journal_keep_s: keep_days.map(|days| asked(days * DAY_S))?,
         journal_keep_frames: keep_frames.map(asked)?,
     })

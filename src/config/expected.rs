@@ -50,6 +50,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         }
         "risk.unsettled_basis" => "\"spent\" or \"accepted\"",
         "risk.unsettled_age_s_max" => "seconds, 0 to 3153600000 (0 is no limit)",
+        "books.retention_days" => "days, 0 to 36500 (0 keeps for ever)",
         "books.journal_keep_days" => "days, 0 to 36500 (0 asks for none)",
         "books.journal_keep_frames" => "a whole number, 0 to 9007199254740992 (0 asks for none)",
         "books.outcome_age_s_max" => "seconds, 60 to 3153600000",

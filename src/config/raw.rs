@@ -214,6 +214,8 @@ impl Default for Limits {
 pub(super) struct Books {
     /// How long a retry of a finished paid request gets its first answer.
     pub outcome_age_s_max: u64,
+    /// Days after which no more than a tombstone is kept of a channel that closed; 0 keeps all of it for ever.
+    pub retention_days: u64,
     /// Days of the journal that stay behind a checkpoint; 0 asks for none.
     pub journal_keep_days: u64,
     /// Frames of the journal that stay behind a checkpoint; 0 asks for none.
@@ -224,6 +226,7 @@ impl Default for Books {
     fn default() -> Self {
         Self {
             outcome_age_s_max: farebox_core::channel::OUTCOME_AGE_S_MAX_DEFAULT,
+            retention_days: 30,
             journal_keep_days: 0,
             journal_keep_frames: 0,
         }

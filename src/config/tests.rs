@@ -238,6 +238,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "[ledger]",
+        "[books]\nretention_days = 36501\n[ledger]",
+        "books.retention_days: found 36501, expected days, 0 to 36500",
+    ),
+    (
+        "[ledger]",
         "[books]\njournal_keep_days = 36501\n[ledger]",
         "books.journal_keep_days: found 36501, expected days, 0 to 36500",
     ),
@@ -540,6 +545,9 @@ fn the_journal_is_kept_as_asked() {
         let books = parse(&text, &[]).unwrap().books;
         (books.journal_keep_s, books.journal_keep_frames)
     };
+    let retention = |text: &str| parse(text, &[]).unwrap().books.retention;
+    assert_eq!(retention(GOOD), Some(Duration::from_secs(30 * 86_400)));
+    assert_eq!(retention(&GOOD.replacen("[ledger]", "[books]\nretention_days = 0\n[ledger]", 1)), None);
     assert_eq!(kept(""), (None, None));
     assert_eq!(kept("journal_keep_days = 400"), (Some(400 * 86_400), None));
     assert_eq!(kept("journal_keep_days = 1\njournal_keep_frames = 9"), (Some(86_400), Some(9)));

@@ -69,6 +69,8 @@ pub struct Summary {
     pub closing: u64,
     /// Those that are over.
     pub closed: u64,
+    /// Channels that are over and retired: of them only a tombstone is left, which is none of the above.
+    pub tombstones: u64,
     /// Kept vouchers whose signature was verified.
     pub vouchers: u64,
     /// Open channels of which the chain paid out more than was charged here. The books may be older than the
@@ -133,10 +135,38 @@ pub fn check(ledger: &(impl LedgerRead + ?Sized), verifier: &Verifier) -> Summar
     };
     let mut running = BTreeSet::new();
     check_channels(ledger, books.as_ref(), verifier, &mut running, &mut summary);
+    check_tombstones(ledger, &mut summary);
     if let Err(error) = check_running(ledger, books.as_ref(), &running, &mut summary) {
         summary.note_error(&error);
     }
     summary
+}
+
+/// Reads every tombstone. Its channel has neither image nor terms any more; a checkpoint after a crash may store once more
+/// what the tombstone says, and the next look at it takes that away.
+fn check_tombstones(ledger: &(impl LedgerRead + ?Sized), summary: &mut Summary) {
+    let mut after = None;
+    loop {
+        let page = match ledger.tombstones(after, CHANNELS_PAGE_MAX) {
+            Ok(page) => page,
+            Err(error) => return summary.note_error(&error),
+        };
+        summary.tombstones += page.len() as u64;
+        for tombstone in &page {
+            if let Ok(Some(image)) = ledger.load(tombstone.channel_id)
+                && image.state != *tombstone
+            {
+                summary.note(
+                    Place::Channel(tombstone.channel_id),
+                    "it has a tombstone, and other books beside it",
+                );
+            }
+        }
+        after = page.last().map(|tombstone| tombstone.channel_id);
+        if page.len() < CHANNELS_PAGE_MAX {
+            return;
+        }
+    }
 }
 
 /// Holds the index of running requests against the images that have some. One that is not in it would not be ended by a start. One

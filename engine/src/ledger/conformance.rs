@@ -5,9 +5,9 @@
 
 mod author;
 
-use farebox_core::channel::Event;
+use farebox_core::channel::{ChainPosition, Event};
 use farebox_core::journal::{Cursor, FrameBuilder, Head, Link};
-use farebox_core::units::{Amount, B256, BlockNumber};
+use farebox_core::units::{Amount, B256, BlockNumber, UnixSeconds};
 
 use self::author::{Author, opened, released, state};
 use super::{Ledger, LedgerError, LedgerRead, Note, recover};
@@ -58,6 +58,7 @@ macro_rules! conformance {
             the_newest_cursor_wins,
             forgotten_frames_are_gone_and_the_books_are_not,
             a_tombstone_survives,
+            tombstones_take_the_place_of_images,
             notes_are_durable_and_apart,
             pages_walk_through_all_channels,
             channels_with_running_requests_are_named,
@@ -359,12 +360,57 @@ pub(super) fn forgotten_frames_are_gone_and_the_books_are_not<D: Disk>() {
     assert_eq!(accepted_amounts(&ledger), [70]);
 }
 
+pub(super) fn tombstones_take_the_place_of_images<D: Disk>() {
+    let disk = D::new();
+    let ledger = disk.open().unwrap();
+    let mut author = Author::on(&ledger);
+    let channel = author.channel(1, 1);
+    let closed = Event::Closed {
+        captured: Amount::ZERO,
+        refunded: Amount::new(1_000),
+        at: UnixSeconds(1_900_000_000),
+        position: ChainPosition { block: 9, log_index: 1 },
+    };
+    let retired = Event::Retired { at: UnixSeconds(2_000_000_000) };
+    author.write(None, &[(channel, 3, closed.clone()), (channel, 4, retired.clone())]);
+    let images = [image(1, &[accepted(10), closed, retired]), image(2, &[]), image(3, &[accepted(5)])];
+    ledger.store_images(&images).unwrap();
+    let expected = images[0].state.clone();
+    assert_eq!(ledger.tombstone(channel).unwrap(), None);
+    ledger.bury(std::slice::from_ref(&expected)).unwrap();
+    let check = |ledger: &D::Writer| {
+        assert_eq!(ledger.tombstone(channel).unwrap().as_ref(), Some(&expected));
+        assert_eq!(ledger.tombstone(images[1].channel).unwrap(), None);
+        assert_eq!(ledger.tombstones(None, 9).unwrap(), std::slice::from_ref(&expected));
+        assert_eq!(ledger.tombstones(Some(channel), 9).unwrap(), []);
+        assert_eq!(ledger.tombstones(None, 0).unwrap(), []);
+        assert_eq!(ledger.load(channel).unwrap(), None);
+        assert_eq!(ledger.channels(None, 9).unwrap().len(), 2);
+        // The journal still tells how it came about, and that revives nothing: the mark was not moved.
+        let books = recover(ledger).unwrap();
+        assert!(!books.changed.contains_key(&channel));
+    };
+    check(&ledger);
+    drop(ledger);
+    let ledger = disk.open().unwrap();
+    check(&ledger);
+    // An event behind the tombstone cannot be.
+    let beyond = Event::Settled { settled: Amount::new(1) };
+    Author::on(&ledger).write(None, &[(channel, 5, beyond)]);
+    assert!(matches!(recover(&ledger), Err(LedgerError::CorruptChannel { .. })));
+}
+
 pub(super) fn a_tombstone_survives<D: Disk>() {
     let disk = D::new();
     let ledger = disk.open().unwrap();
     let mut author = Author::on(&ledger);
     let channel = author.channel(1, 1);
-    let closed = Event::Closed { captured: Amount::ZERO, refunded: Amount::new(1_000) };
+    let closed = Event::Closed {
+        captured: Amount::ZERO,
+        refunded: Amount::new(1_000),
+        at: UnixSeconds(1_900_000_000),
+        position: ChainPosition { block: 9, log_index: 1 },
+    };
     author.write(None, &[(channel, 3, closed.clone())]);
     let expected = state(1, &[accepted(10), closed]);
     drop(ledger);

@@ -26,6 +26,8 @@ struct Disk {
     mark: Head,
     /// Images that a crash keeps.
     images: BTreeMap<ChannelId, StoredChannel>,
+    /// What is left of retired channels.
+    tombstones: BTreeMap<ChannelId, State>,
     /// Images that were stored since the mark moved.
     images_unsynced: BTreeMap<ChannelId, StoredChannel>,
     notes: BTreeMap<Vec<u8>, Vec<u8>>,
@@ -38,6 +40,7 @@ impl Default for Disk {
             frames: BTreeMap::new(),
             mark: Head::GENESIS,
             images: BTreeMap::new(),
+            tombstones: BTreeMap::new(),
             images_unsynced: BTreeMap::new(),
             notes: BTreeMap::new(),
         }
@@ -98,6 +101,17 @@ impl LedgerRead for MemoryStore {
         let mut page: BTreeMap<_, _> = disk.images.range(range).take(max).collect();
         page.extend(disk.images_unsynced.range(range).take(max));
         Ok(page.into_values().take(max).cloned().collect())
+    }
+
+    fn tombstone(&self, channel: ChannelId) -> Result<Option<State>, LedgerError> {
+        Ok(self.0.lock().tombstones.get(&channel).cloned())
+    }
+
+    fn tombstones(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<State>, LedgerError> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let disk = self.0.lock();
+        let range = disk.tombstones.range((after.map_or(Unbounded, Excluded), Unbounded));
+        Ok(range.take(max).map(|(_, state)| state.clone()).collect())
     }
 
     fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {
@@ -177,6 +191,14 @@ impl LedgerRead for MemoryLedger {
         self.store.channels(after, max)
     }
 
+    fn tombstone(&self, channel: ChannelId) -> Result<Option<State>, LedgerError> {
+        self.store.tombstone(channel)
+    }
+
+    fn tombstones(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<State>, LedgerError> {
+        self.store.tombstones(after, max)
+    }
+
     fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {
         self.store.frames_after(sequence, max)
     }
@@ -206,6 +228,17 @@ impl Ledger for MemoryLedger {
         self.write(|disk| {
             let images = channels.iter().map(|stored| (stored.channel, stored.clone()));
             disk.images_unsynced.extend(images);
+            Ok(())
+        })
+    }
+
+    fn bury(&self, retired: &[State]) -> Result<(), LedgerError> {
+        self.write(|disk| {
+            for state in retired {
+                disk.images.remove(&state.channel_id);
+                disk.images_unsynced.remove(&state.channel_id);
+                disk.tombstones.insert(state.channel_id, state.clone());
+            }
             Ok(())
         })
     }

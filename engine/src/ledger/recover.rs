@@ -131,6 +131,10 @@ fn apply(
         Entry::Occupied(place) => place.into_mut(),
         Entry::Vacant(place) => match ledger.load(channel)? {
             Some(stored) => place.insert(stored),
+            // A tombstone holds all that ever happened to its channel.
+            None if ledger.tombstone(channel)?.is_some_and(|tombstone| sequence <= tombstone.sequence) => {
+                return Ok(());
+            }
             None => {
                 place.insert(begin(channel, sequence, &event)?);
                 return Ok(());

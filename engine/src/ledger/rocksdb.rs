@@ -1,13 +1,13 @@
 //! The durable ledger: one RocksDB, used as a log with an index.
 //!
-//! # Format (store version 2)
+//! # Format (store version 3)
 //!
 //! | column family | key | value |
 //! |---|---|---|
 //! | `journal` | frame number, 8 bytes big endian | the frame, see `farebox_core::journal` |
 //! | `balances` | channel id, 32 bytes | `encode_state` of its books, as of a checkpoint |
 //! | `channels` | channel id, 32 bytes | `encode_identity` of its terms |
-//! | `meta` | `store_version`, `epoch`, `mark`, channels with running requests, notes | see `meta.rs` |
+//! | `meta` | `store_version`, `epoch`, `mark`, channels with running requests, tombstones, notes | see `meta.rs` |
 //!
 //! Beside RocksDB's files lies `farebox.pid`, the process that writes and its epoch: see `lease.rs`. RocksDB's
 //! own `LOCK` keeps a second writer out. A copy that was not compared with the chain yet has `farebox.restored`:
@@ -44,12 +44,14 @@ pub(super) mod meta;
 mod notes;
 mod open;
 mod running;
+mod tombstones;
 mod witness;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use farebox_core::channel::State;
 use farebox_core::journal::Head;
 use farebox_core::units::ChannelId;
 use rocksdb::{WriteBatch, WriteOptions};
@@ -185,6 +187,10 @@ impl Ledger for RocksLedger {
         Ok(())
     }
 
+    fn bury(&self, retired: &[State]) -> Result<(), LedgerError> {
+        self.write("store tombstones", tombstones::batch(&self.columns, retired)?)
+    }
+
     fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError> {
         let through = sequence.min(self.columns.mark()?.sequence);
         // A mark that is lost with a damaged log must not be one whose frames are gone.
@@ -232,6 +238,14 @@ macro_rules! read_from_columns {
 
             fn running(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<ChannelId>, LedgerError> {
                 running::after(&self.columns, self, after, max)
+            }
+
+            fn tombstone(&self, channel: ChannelId) -> Result<Option<State>, LedgerError> {
+                tombstones::of(&self.columns, channel)
+            }
+
+            fn tombstones(&self, after: Option<ChannelId>, max: usize) -> Result<Vec<State>, LedgerError> {
+                tombstones::after(&self.columns, after, max)
             }
 
             fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {

@@ -68,6 +68,11 @@ pub enum Step {
         /// Where the chain said so.
         position: ChainPosition,
     },
+    /// Keep no more than a tombstone of a channel that closed before this time.
+    Retire {
+        /// By our clock.
+        closed_before: UnixSeconds,
+    },
     /// Begin to close without the client: claim what is claimable.
     BeginCloseForced,
     /// The close did not and will not happen.
@@ -95,6 +100,7 @@ impl From<Step> for Command {
             Step::ToppedUp { deposit, position, cancels_close } => {
                 Self::ToppedUp { deposit, position, cancels_close }
             }
+            Step::Retire { closed_before } => Self::Retire { closed_before },
             Step::CloseRequested { at, position } => Self::CloseRequested { at, position },
             Step::CloseRequestCancelled { position } => Self::CloseRequestCancelled { position },
             Step::Settled { settled, position } => Self::Settled { settled, position },

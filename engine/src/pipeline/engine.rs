@@ -1,6 +1,6 @@
 //! The handle that a service holds: requests in, durable answers out.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use farebox_core::channel::{ChainPosition, Identity, Limits, Phase, Rejection, Snapshot, Spend};
@@ -36,6 +36,8 @@ pub(super) struct Inner {
     pub(super) threads: Threads,
     /// Batches of one that wait for their next voucher.
     singles: Mutex<Vec<Shares>>,
+    /// The threads close it when they end.
+    ledger: Weak<dyn Ledger>,
 }
 
 /// The most batches of one that are kept: callers that wait at the same time, in most services.
@@ -52,8 +54,10 @@ impl Engine {
     /// the threads. It blocks while it reads.
     pub fn start(config: Config, ledger: impl Ledger, clock: impl Clock) -> Result<Self, EngineError> {
         config.check()?;
-        let (shared, threads) = threads::start(config, Arc::new(ledger), Arc::new(clock))?;
-        Ok(Self { inner: Arc::new(Inner { shared, threads, singles: Mutex::default() }) })
+        let ledger: Arc<dyn Ledger> = Arc::new(ledger);
+        let weak = Arc::downgrade(&ledger);
+        let (shared, threads) = threads::start(config, ledger, Arc::new(clock))?;
+        Ok(Self { inner: Arc::new(Inner { shared, threads, singles: Mutex::default(), ledger: weak }) })
     }
 
     /// The verifier of all shards, for vouchers of channels that the books do not know yet.
@@ -242,6 +246,10 @@ impl Engine {
             Health::Poisoned { cause } => Err(EngineError::Poisoned { cause }),
             Health::Running | Health::Stopping | Health::Stopped => Ok(()),
         }
+    }
+
+    pub(super) fn ledger(&self) -> Option<Arc<dyn Ledger>> {
+        self.inner.ledger.upgrade()
     }
 
     pub(super) fn inner(&self) -> &Inner {

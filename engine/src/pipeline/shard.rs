@@ -261,7 +261,7 @@ impl Shard {
             Some(place) => place,
             None => match self.residents.find(channel, &*self.ledger)? {
                 Some(place) => place,
-                None => return Ok(Verdict::Rejected(Rejection::ChannelNotFound.into())),
+                None => return self.retired(channel, command, now),
             },
         };
         let resident = self.residents.at_mut(place);
@@ -290,6 +290,26 @@ impl Shard {
         Ok(Verdict::Accepted(Reply { answer, snapshot }))
     }
 
+    /// What a channel says that has no books: it never had any, or it is over for so long that a tombstone is all that is
+    /// left. That one answers as it did before, and nothing changes it.
+    fn retired(
+        &self,
+        channel: ChannelId,
+        command: Command,
+        now: UnixSeconds,
+    ) -> Result<Verdict, EngineError> {
+        let Some(state) = self.ledger.tombstone(channel)? else {
+            return Ok(Verdict::Rejected(Rejection::ChannelNotFound.into()));
+        };
+        Ok(match decide(&state, command, &self.config.policy, now) {
+            Ok(Decision { answer, events }) => {
+                assert!(events.is_empty(), "nothing becomes true of a channel that is over: {events:?}");
+                Verdict::Accepted(Reply { answer, snapshot: Snapshot::from(&state) })
+            }
+            Err(rejection) => Verdict::Rejected(rejection.into()),
+        })
+    }
+
     /// Enters a channel, or says what the books hold of it (rule 6).
     fn open(
         &mut self,
@@ -301,6 +321,9 @@ impl Shard {
         if let Some(known) = self.residents.find(channel, &*self.ledger)? {
             let snapshot = Snapshot::from(&self.residents.at(known).state);
             return Ok(Verdict::Accepted(Reply { answer: Answer::Done, snapshot }));
+        }
+        if self.ledger.tombstone(channel)?.is_some() {
+            return Ok(Verdict::Rejected(Rejection::ChannelFinalized.into()));
         }
         let Facts { identity, deposit, settled, position } = facts;
         let opened = self.guard.check_deposit(deposit);

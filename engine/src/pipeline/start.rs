@@ -82,8 +82,10 @@ impl Changed {
             return stored.follow(sequence, event);
         }
         match event {
-            // A checkpoint that was stopped before its mark may have left an image of it.
-            Event::Opened { .. } if ledger.load(channel)?.is_none() => {
+            // A checkpoint that was stopped before its mark may have left an image of it, or even a tombstone.
+            Event::Opened { .. }
+                if ledger.load(channel)?.is_none() && ledger.tombstone(channel)?.is_none() =>
+            {
                 self.known.insert(channel, begin(channel, sequence, event)?);
                 return Ok(());
             }

@@ -59,6 +59,10 @@ impl Tail {
     ) -> Result<Option<StoredChannel>, LedgerError> {
         let Some(records) = self.records.get(&channel) else { return Ok(None) };
         let Some(image) = ledger.load(channel)? else {
+            if is_buried(ledger, channel, records)? {
+                self.records.remove(&channel);
+                return Ok(None);
+            }
             let what = "the journal goes on with it, but there is neither an image nor its beginning";
             return Err(LedgerError::CorruptChannel { channel, what: what.into() });
         };
@@ -89,6 +93,13 @@ impl Tail {
             None => Ok(image),
         }
     }
+}
+
+/// Whether a tombstone took the image's place before the mark came past these records: it holds all that they say.
+fn is_buried(ledger: &dyn LedgerRead, channel: ChannelId, records: &[u8]) -> Result<bool, LedgerError> {
+    let Some(tombstone) = ledger.tombstone(channel)? else { return Ok(false) };
+    let records = decode_records(records).expect("these bytes were encoded by this process");
+    Ok(records.iter().all(|record| record.sequence <= tombstone.sequence))
 }
 
 /// Applies records to an image.

@@ -167,10 +167,19 @@ impl<'a> Looking<'a> {
             }
             Ok(None) => match self.earlier.opened.get(&channel) {
                 Some(identity) => Whose::Opened(self.residents.domain(identity), identity.expected_signer()),
-                None => return Proof::Refused(Rejection::ChannelNotFound.into()),
+                None => return self.unknown(channel),
             },
         };
         self.tasks.push(Task { index, voucher, whose });
         Proof::NotNeeded
+    }
+
+    /// A channel without books never had any, or is over and retired.
+    fn unknown(&self, channel: ChannelId) -> Proof {
+        match self.ledger.tombstone(channel) {
+            Ok(Some(_)) => Proof::Refused(Rejection::ChannelFinalized.into()),
+            Ok(None) => Proof::Refused(Rejection::ChannelNotFound.into()),
+            Err(error) => Proof::Failed(error.into()),
+        }
     }
 }

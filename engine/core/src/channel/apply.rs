@@ -91,7 +91,10 @@ pub fn decide(
             Ok(chain_facts::close_request_cancelled(state, position))
         }
         Command::Settled { settled, position: _ } => chain_facts::settled(state, settled),
-        Command::Closed { captured, refunded, position: _ } => chain_facts::closed(state, captured, refunded),
+        Command::Closed { captured, refunded, position } => {
+            chain_facts::closed(state, captured, refunded, position, now)
+        }
+        Command::Retire { closed_before } => Ok(close::retire(state, closed_before, now)),
         Command::BeginClose(reason) => close::begin(state, reason, now),
         Command::AbortClose => close::abort(state),
         Command::PlanSettle => close::plan_settle(state),

@@ -57,13 +57,19 @@ pub(super) fn settled(state: &State, settled: Amount) -> Result<Decision, Reject
 }
 
 /// The channel is over.
-pub(super) fn closed(state: &State, captured: Amount, refunded: Amount) -> Result<Decision, Rejection> {
+pub(super) fn closed(
+    state: &State,
+    captured: Amount,
+    refunded: Amount,
+    position: ChainPosition,
+    at: UnixSeconds,
+) -> Result<Decision, Rejection> {
     if is_over(state) {
         return Ok(Decision::nothing());
     }
     let paid_out = captured.checked_add(refunded).ok_or(Rejection::AmountTooLarge)?;
     let mut events: Vec<_> = deposit_at_least(state, paid_out)?.into_iter().collect();
-    events.push(Event::Closed { captured, refunded });
+    events.push(Event::Closed { captured, refunded, at, position });
     Ok(Decision::done(events))
 }
 

@@ -100,6 +100,16 @@ fn check_exact(state: &State) -> Result<(), Rejection> {
     Err(Rejection::CloseNotExact { spent: state.spent })
 }
 
+/// Keeps no more than a tombstone of a channel that is over for long enough.
+pub(super) fn retire(state: &State, closed_before: UnixSeconds, now: UnixSeconds) -> Decision {
+    match state.phase {
+        Phase::Closed(closure) if closure.at < closed_before && state.retired_at.is_none() => {
+            Decision::done(vec![Event::Retired { at: now }])
+        }
+        Phase::Open | Phase::Closing { .. } | Phase::Closed(_) => Decision::nothing(),
+    }
+}
+
 /// Fixes the claim. Running requests end here (a forced close only): nothing more can be charged.
 fn start(state: &State, mut events: Vec<Event>) -> Decision {
     let claim = claim(&after(state, &events));

@@ -101,6 +101,11 @@ pub enum Command {
         /// Where the chain said so.
         position: ChainPosition,
     },
+    /// Keep no more of a channel than a tombstone, when it closed before this time; otherwise nothing changes.
+    Retire {
+        /// By our clock.
+        closed_before: UnixSeconds,
+    },
     /// Begin to close: fixes what is claimed and stops service until the chain has spoken.
     BeginClose(CloseReason),
     /// The close did not and will not happen (refused before broadcast, reverted, or expired).

@@ -125,6 +125,15 @@ pub enum Event {
         captured: Amount,
         /// What the payer got back at the end.
         refunded: Amount,
+        /// Our time.
+        at: UnixSeconds,
+        /// Where the chain said so.
+        position: ChainPosition,
+    },
+    /// Of a channel that is over, no more than a tombstone is kept.
+    Retired {
+        /// Our time.
+        at: UnixSeconds,
     },
 }
 
@@ -138,14 +147,15 @@ impl Event {
             | Self::Charged { at, .. }
             | Self::Reserved { at, .. }
             | Self::Captured { at, .. }
-            | Self::Released { at, .. } => Some(*at),
+            | Self::Released { at, .. }
+            | Self::Closed { at, .. }
+            | Self::Retired { at } => Some(*at),
             Self::ToppedUp { .. }
             | Self::CloseRequested { .. }
             | Self::CloseRequestCancelled { .. }
             | Self::Settled { .. }
             | Self::CloseStarted { .. }
-            | Self::CloseAborted
-            | Self::Closed { .. } => None,
+            | Self::CloseAborted => None,
         }
     }
 }

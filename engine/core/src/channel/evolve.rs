@@ -6,7 +6,7 @@
 
 use alloc::vec::Vec;
 
-use super::event::Event;
+use super::event::{ChainPosition, Event};
 use super::kept::{KeptVoucher, KeptVouchers};
 use super::outcome::{Outcome, Outcomes, RequestKey};
 use super::state::{Closure, Phase, Reservation, State};
@@ -40,6 +40,7 @@ impl State {
             opened_at: *at,
             active_at: *at,
             unsettled_since: None,
+            retired_at: None,
         })
     }
 
@@ -103,7 +104,14 @@ impl State {
                 self.phase = Phase::Closing { capture: *capture };
             }
             Event::CloseAborted => self.phase = Phase::Open,
-            Event::Closed { captured, refunded } => self.close(*captured, *refunded),
+            Event::Closed { captured, refunded, at, position } => {
+                self.close((*captured, *refunded), *at, *position);
+            }
+            Event::Retired { at } => {
+                self.kept = KeptVouchers::default();
+                self.outcomes = Outcomes::default();
+                self.retired_at = Some(*at);
+            }
         }
     }
 
@@ -172,12 +180,14 @@ impl State {
         }
     }
 
-    fn close(&mut self, captured: Amount, refunded: Amount) {
+    /// A record that says no time is of the last activity at the earliest.
+    fn close(&mut self, (captured, refunded): (Amount, Amount), at: UnixSeconds, position: ChainPosition) {
         self.end_all_requests();
         self.settled = self.settled.max(captured);
         self.unsettled_since = None;
         let lost = self.spent.saturating_sub(captured);
-        self.phase = Phase::Closed(Closure { captured, refunded, lost });
+        self.phase =
+            Phase::Closed(Closure { captured, refunded, lost, at: at.max(self.active_at), position });
     }
 }
 

@@ -118,6 +118,9 @@ pub enum Violation {
     /// and no more left the escrow than it held.
     #[error("the closing balance does not add up")]
     ClosureDoesNotAddUp,
+    /// Of a retired channel, which is over, neither vouchers nor outcomes are kept.
+    #[error("the channel is retired, and is not over or keeps vouchers or outcomes")]
+    NoTombstone,
     /// The age of unsettled value is known while there is some, and only then.
     #[error("spent is {spent}, settled {settled}, and the time since when that is so is {since:?}")]
     UnsettledSince {
@@ -185,6 +188,9 @@ impl State {
     }
 
     fn check_kept(&self) -> Result<(), Violation> {
+        if self.is_retired() {
+            return self.check_retired();
+        }
         at_most("kept vouchers", self.kept.iter().len(), KEPT_VOUCHERS_MAX)?;
         if !self.kept.iter().is_sorted_by(|low, high| low.amount < high.amount) {
             return Err(Violation::KeptOutOfOrder);
@@ -196,6 +202,12 @@ impl State {
         let (accepted, kept) = (self.accepted, self.kept.highest().map(|kept| kept.amount));
         let fits = kept.map_or(accepted <= self.settled, |kept| kept == accepted);
         if fits { Ok(()) } else { Err(Violation::HighestNotKept { accepted, kept }) }
+    }
+
+    fn check_retired(&self) -> Result<(), Violation> {
+        let is_bare = self.kept.iter().len() == 0 && self.outcomes.iter().len() == 0;
+        let is_over = matches!(self.phase, Phase::Closed(_));
+        if is_bare && is_over { Ok(()) } else { Err(Violation::NoTombstone) }
     }
 
     fn check_phase(&self) -> Result<(), Violation> {

@@ -120,6 +120,7 @@ impl Command {
             | Self::CloseRequestCancelled { .. }
             | Self::Settled { .. }
             | Self::Closed { .. }
+            | Self::Retire { .. }
             | Self::BeginClose(_)
             | Self::AbortClose
             | Self::PlanSettle
@@ -285,7 +286,8 @@ impl Standing {
             | Event::ToppedUp { .. }
             | Event::CloseRequested { .. }
             | Event::CloseRequestCancelled { .. }
-            | Event::CloseAborted => {}
+            | Event::CloseAborted
+            | Event::Retired { .. } => {}
         }
     }
 }

@@ -54,6 +54,8 @@ pub struct State {
     /// Since when something that was spent waits for its settlement. A settlement that leaves something
     /// begins anew at the last activity: what was settled is the older part.
     pub unsettled_since: Option<UnixSeconds>,
+    /// Since when no more than a tombstone is kept: no vouchers and no outcomes.
+    pub retired_at: Option<UnixSeconds>,
 }
 
 /// Where in its life a channel is.
@@ -79,6 +81,10 @@ pub struct Closure {
     pub refunded: Amount,
     /// What was spent but could not be claimed: `spent - captured` when positive (rule 2, v1).
     pub lost: Amount,
+    /// When these books heard of it, and never before the last activity.
+    pub at: UnixSeconds,
+    /// Where the chain said so.
+    pub position: ChainPosition,
 }
 
 /// Money set aside for a running request or stream.
@@ -137,6 +143,11 @@ impl State {
             Phase::Open => self.kept.highest_within(self.spent).filter(|kept| kept.amount > self.settled),
             Phase::Closing { .. } | Phase::Closed(_) => None,
         }
+    }
+
+    /// Whether no more than a tombstone is kept.
+    pub const fn is_retired(&self) -> bool {
+        self.retired_at.is_some()
     }
 
     /// The running request with this key.

@@ -7,8 +7,8 @@ use alloc::vec::Vec;
 
 use super::codec::{Malformed, Put, Reader};
 use super::identity;
-use crate::channel::Event;
-use crate::units::ChannelId;
+use crate::channel::{ChainPosition, Event};
+use crate::units::{ChannelId, UnixSeconds};
 
 /// The header of a record, which is all that the smallest one has.
 pub const RECORD_BYTES_MIN: usize = 44;
@@ -45,6 +45,9 @@ const PAID: u8 = 15;
 const CHARGED_NAMELESS: u8 = 16;
 /// [`PAID`] without the name of a paid request.
 const PAID_NAMELESS: u8 = 17;
+/// The end of a channel, with its time and place; [`CLOSED`] has neither.
+const CLOSED_AT: u8 = 18;
+const RETIRED: u8 = 19;
 
 /// Appends a record to `out`, ready for [`super::FrameBuilder::append`].
 pub fn encode_record(out: &mut Vec<u8>, record: &Record) {
@@ -109,7 +112,8 @@ fn kind(event: &Event) -> u8 {
         Event::Settled { .. } => SETTLED,
         Event::CloseStarted { .. } => CLOSE_STARTED,
         Event::CloseAborted => CLOSE_ABORTED,
-        Event::Closed { .. } => CLOSED,
+        Event::Closed { .. } => CLOSED_AT,
+        Event::Retired { .. } => RETIRED,
     }
 }
 
@@ -158,10 +162,13 @@ fn encode_body(out: &mut Vec<u8>, event: &Event) {
         Event::Settled { settled } => out.amount(*settled),
         Event::CloseStarted { capture } => out.amount(*capture),
         Event::CloseAborted => {}
-        Event::Closed { captured, refunded } => {
+        Event::Closed { captured, refunded, at, position } => {
             out.amount(*captured);
             out.amount(*refunded);
+            out.seconds(*at);
+            out.position(*position);
         }
+        Event::Retired { at } => out.seconds(*at),
     }
 }
 
@@ -276,7 +283,19 @@ fn decode_body(kind: u8, body: &mut Reader<'_>) -> Result<Event, Malformed> {
         SETTLED => Event::Settled { settled: body.amount()? },
         CLOSE_STARTED => Event::CloseStarted { capture: body.amount()? },
         CLOSE_ABORTED => Event::CloseAborted,
-        CLOSED => Event::Closed { captured: body.amount()?, refunded: body.amount()? },
+        CLOSED => Event::Closed {
+            captured: body.amount()?,
+            refunded: body.amount()?,
+            at: UnixSeconds::default(),
+            position: ChainPosition::default(),
+        },
+        CLOSED_AT => Event::Closed {
+            captured: body.amount()?,
+            refunded: body.amount()?,
+            at: body.seconds()?,
+            position: body.position()?,
+        },
+        RETIRED => Event::Retired { at: body.seconds()? },
         found => return Err(Malformed::UnknownTag { field: "the kind of the record", found }),
     })
 }

@@ -8,15 +8,18 @@ use alloc::vec::Vec;
 
 use super::codec::{Malformed, Put, Reader, checksum};
 use crate::channel::{
-    Closure, KeptVoucher, KeptVouchers, Outcome, Outcomes, Phase, Reservation, State, Violation,
+    ChainPosition, Closure, KeptVoucher, KeptVouchers, Outcome, Outcomes, Phase, Reservation, State,
+    Violation,
 };
 use crate::units::{Address, ChannelId, UnixSeconds};
 use crate::voucher::ProtocolVersion;
 
 const MAGIC: [u8; 4] = *b"FBXS";
 /// The version that is written.
-const VERSION: u16 = 3;
-/// The version before; it does not say when a paid request ended.
+const VERSION: u16 = 4;
+/// The version before; it does not say when a channel ended, and knows no retired ones.
+const VERSION_WITHOUT_TOMBSTONES: u16 = 3;
+/// It does not say when a paid request ended.
 const VERSION_WITHOUT_OUTCOME_TIMES: u16 = 2;
 /// The first version; it does not say since when something is unsettled.
 const VERSION_WITHOUT_AGE: u16 = 1;
@@ -93,8 +96,11 @@ pub fn readdress_state(bytes: &mut [u8], channel: ChannelId, signer: Address) {
 ///
 /// [`StoredError`] for damaged, unknown or impossible books.
 pub fn decode_state(bytes: &[u8]) -> Result<State, StoredError> {
-    let (mut body, version) =
-        unseal(bytes, MAGIC, &[VERSION_WITHOUT_AGE, VERSION_WITHOUT_OUTCOME_TIMES, VERSION])?;
+    let (mut body, version) = unseal(
+        bytes,
+        MAGIC,
+        &[VERSION_WITHOUT_AGE, VERSION_WITHOUT_OUTCOME_TIMES, VERSION_WITHOUT_TOMBSTONES, VERSION],
+    )?;
     let state = decode_body(&mut body, version)?;
     body.end()?;
     state.check()?;
@@ -187,6 +193,7 @@ fn encode_body(out: &mut Vec<u8>, state: &State) {
     out.seconds(state.opened_at);
     out.seconds(state.active_at);
     put_time(out, state.unsettled_since);
+    put_time(out, state.retired_at);
 }
 
 fn decode_body(body: &mut Reader<'_>, version: u16) -> Result<State, Malformed> {
@@ -196,7 +203,7 @@ fn decode_body(body: &mut Reader<'_>, version: u16) -> Result<State, Malformed> 
         signer: body.address()?,
         protocol: protocol_from_tag(body.u8()?)?,
         sequence: body.u64()?,
-        phase: decode_phase(body)?,
+        phase: decode_phase(body, version)?,
         deposit: body.amount()?,
         settled: body.amount()?,
         accepted: body.amount()?,
@@ -222,6 +229,7 @@ fn decode_body(body: &mut Reader<'_>, version: u16) -> Result<State, Malformed> 
         opened_at: body.seconds()?,
         active_at: body.seconds()?,
         unsettled_since: None,
+        retired_at: None,
     };
     state.unsettled_since = if version == VERSION_WITHOUT_AGE {
         // The latest that it can be. An older guess could stop a payer for what was settled long ago.
@@ -230,11 +238,18 @@ fn decode_body(body: &mut Reader<'_>, version: u16) -> Result<State, Malformed> 
     } else {
         body.bool("unsettled value")?.then(|| body.seconds()).transpose()?
     };
-    if version < VERSION {
+    if version < VERSION_WITHOUT_TOMBSTONES {
         // The latest that it can be: a retry is not charged again too early.
         outcomes.iter_mut().for_each(|outcome| outcome.at = state.active_at);
     }
     state.outcomes = Outcomes::restore(outcomes);
+    if version < VERSION {
+        if let Phase::Closed(closure) = &mut state.phase {
+            closure.at = state.active_at;
+        }
+    } else {
+        state.retired_at = body.bool("a retired channel")?.then(|| body.seconds()).transpose()?;
+    }
     Ok(state)
 }
 
@@ -245,7 +260,7 @@ fn decode_outcome(body: &mut Reader<'_>, version: u16) -> Result<Outcome, Malfor
         units: body.u64()?,
         accepted: body.amount()?,
         spent: body.amount()?,
-        at: if version < VERSION { UnixSeconds::default() } else { body.seconds()? },
+        at: if version < VERSION_WITHOUT_TOMBSTONES { UnixSeconds::default() } else { body.seconds()? },
     })
 }
 
@@ -263,16 +278,18 @@ fn encode_phase(out: &mut Vec<u8>, phase: Phase) {
             out.u8(PHASE_CLOSING);
             out.amount(capture);
         }
-        Phase::Closed(Closure { captured, refunded, lost }) => {
+        Phase::Closed(Closure { captured, refunded, lost, at, position }) => {
             out.u8(PHASE_CLOSED);
             out.amount(captured);
             out.amount(refunded);
             out.amount(lost);
+            out.seconds(at);
+            out.position(position);
         }
     }
 }
 
-fn decode_phase(body: &mut Reader<'_>) -> Result<Phase, Malformed> {
+fn decode_phase(body: &mut Reader<'_>, version: u16) -> Result<Phase, Malformed> {
     Ok(match body.u8()? {
         PHASE_OPEN => Phase::Open,
         PHASE_CLOSING => Phase::Closing { capture: body.amount()? },
@@ -280,6 +297,8 @@ fn decode_phase(body: &mut Reader<'_>) -> Result<Phase, Malformed> {
             captured: body.amount()?,
             refunded: body.amount()?,
             lost: body.amount()?,
+            at: if version < VERSION { UnixSeconds::default() } else { body.seconds()? },
+            position: if version < VERSION { ChainPosition::default() } else { body.position()? },
         }),
         found => return Err(Malformed::UnknownTag { field: "the phase", found }),
     })

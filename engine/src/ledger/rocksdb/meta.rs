@@ -6,6 +6,7 @@
 //! | `epoch` | 8 bytes: how often the ledger was opened for writing |
 //! | `note/`, a key | a note: bytes of a part beside the books |
 //! | `running`, a channel id (32) | empty: the channel's image has running requests, or had them |
+//! | `tombstone`, a channel id (32) | `encode_state` of the books of a retired channel |
 //! | `mark` | epoch (8), frame number (8) and link (8) of the last frame that the images cover; 1 when a cursor follows, else 0 (1); next block (8), parent hash (32) |
 
 use farebox_core::journal::{Cursor, Head, Link};
@@ -13,9 +14,12 @@ use farebox_core::units::{B256, BlockNumber};
 
 use crate::ledger::LedgerError;
 
-/// The layout that this program writes. It reads the one before as well, and rewrites it when it opens it for
+/// The layout that this program writes. It reads the ones before as well, and rewrites them when it opens them for
 /// writing.
-pub const STORE_VERSION: u32 = 2;
+pub const STORE_VERSION: u32 = 3;
+
+/// The second layout: it has no tombstones. A program that knows only this one would take a retired channel for unknown.
+pub(super) const VERSION_WITHOUT_TOMBSTONES: u32 = 2;
 
 /// The first layout: it does not name channels with running requests.
 pub(super) const VERSION_WITHOUT_RUNNING: u32 = 1;
@@ -27,6 +31,9 @@ pub(super) const MARK: &[u8] = b"mark";
 pub(super) const NOTE: &[u8] = b"note/";
 /// What the key of every channel with running requests begins with.
 pub(super) const RUNNING: &[u8; 7] = b"running";
+
+/// What the key of every tombstone begins with.
+pub(super) const TOMBSTONE: &[u8; 9] = b"tombstone";
 
 /// The length of a mark.
 const MARK_BYTES: usize = 8 + 8 + 8 + 1 + 8 + 32;

@@ -12,7 +12,10 @@ use super::columns::{ALL, BALANCES, CHANNELS, Columns, JOURNAL, META};
 use super::failure::{failed, failed_to_open, is_locked};
 use super::folder;
 use super::lease::{self, Lease};
-use super::meta::{EPOCH, STORE_VERSION, VERSION, VERSION_WITHOUT_RUNNING, decode_u32, decode_u64};
+use super::meta::{
+    EPOCH, STORE_VERSION, VERSION, VERSION_WITHOUT_RUNNING, VERSION_WITHOUT_TOMBSTONES, decode_u32,
+    decode_u64,
+};
 use super::running;
 use super::witness::{log_files, newest_frame};
 use crate::fail_points::{FailPoint, reach};
@@ -158,7 +161,8 @@ fn check_version(columns: &Columns, may_write: bool) -> Result<(), LedgerError> 
     };
     match found {
         Some(STORE_VERSION) => Ok(()),
-        Some(VERSION_WITHOUT_RUNNING) if !may_write => Ok(()),
+        Some(VERSION_WITHOUT_RUNNING | VERSION_WITHOUT_TOMBSTONES) if !may_write => Ok(()),
+        Some(VERSION_WITHOUT_TOMBSTONES) => put_meta(columns, VERSION, &STORE_VERSION.to_le_bytes()),
         Some(VERSION_WITHOUT_RUNNING) => {
             running::index_all(columns)?;
             reach(FailPoint::Migrated);

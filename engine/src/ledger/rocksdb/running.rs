@@ -13,7 +13,7 @@ use rocksdb::{ColumnFamily, Direction, IteratorMode, WriteBatch};
 
 use super::columns::{Columns, META, channel_id};
 use super::failure::failed;
-use super::meta::{RUNNING, STORE_VERSION, VERSION, decode_u32};
+use super::meta::{RUNNING, VERSION, VERSION_WITHOUT_RUNNING, decode_u32};
 use crate::ledger::{CHANNELS_PAGE_MAX, EncodedState, LedgerError, LedgerRead, running_among_all};
 
 /// A prefix and a channel id.
@@ -82,7 +82,7 @@ pub(super) fn after(
     max: usize,
 ) -> Result<Vec<ChannelId>, LedgerError> {
     let version = columns.meta(VERSION)?.map(|bytes| decode_u32("store_version", &bytes)).transpose()?;
-    if version != Some(STORE_VERSION) {
+    if version == Some(VERSION_WITHOUT_RUNNING) {
         return running_among_all(ledger, after, max);
     }
     indexed(columns, after)?.take(max).collect()

@@ -58,11 +58,12 @@ fn an_unknown_version_is_refused_for_writing_and_reading() {
     let disk = Folder::new();
     drop(disk.open().unwrap());
     let raw = disk.raw();
-    raw.put_cf(raw.cf_handle(META).unwrap(), VERSION, 3_u32.to_le_bytes()).unwrap();
+    raw.put_cf(raw.cf_handle(META).unwrap(), VERSION, (STORE_VERSION + 1).to_le_bytes()).unwrap();
     drop(raw);
     for result in [disk.open().map(drop), RocksLedger::open_read_only(disk.0.path()).map(drop)] {
         match result {
-            Err(LedgerError::UnknownVersion { found: Some(3), expected: 2 }) => {}
+            Err(LedgerError::UnknownVersion { found: Some(found), expected: STORE_VERSION })
+                if found == STORE_VERSION + 1 => {}
             other => panic!("expected an unknown version, found {other:?}"),
         }
     }
@@ -76,6 +77,27 @@ fn a_filled_store_without_a_version_is_refused() {
     raw.delete_cf(raw.cf_handle(META).unwrap(), VERSION).unwrap();
     drop(raw);
     assert!(matches!(disk.open(), Err(LedgerError::UnknownVersion { found: None, .. })));
+}
+
+/// What the second version left has an index and no tombstones. Opened for writing it becomes one of this version, so that
+/// a program that knows no tombstones refuses it from then on.
+#[test]
+fn a_store_of_the_second_version_is_read_and_made_one_of_this() {
+    let disk = Folder::new();
+    let ledger = disk.open().unwrap();
+    write_vouchers(&ledger, 3);
+    let running = write_running(&ledger, 2);
+    drop(ledger);
+    let raw = disk.raw();
+    raw.put_cf(raw.cf_handle(META).unwrap(), VERSION, 2_u32.to_le_bytes()).unwrap();
+    drop(raw);
+    assert_eq!(disk.view().running(None, 9).unwrap(), [running]);
+    assert_eq!(disk.view().tombstones(None, 9).unwrap(), []);
+    for _ in 0..2 {
+        let ledger = disk.open().unwrap();
+        assert_eq!(ledger.running(None, 9).unwrap(), [running]);
+        assert_eq!(ledger.columns.meta(VERSION).unwrap().unwrap(), STORE_VERSION.to_le_bytes());
+    }
 }
 
 /// A start ends the requests that the index names, and trusts it.

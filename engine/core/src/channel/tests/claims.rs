@@ -2,7 +2,7 @@
 
 use super::support::*;
 use crate::channel::*;
-use crate::units::Amount;
+use crate::units::{Amount, UnixSeconds};
 
 fn whole(cumulative: u128) -> Claim {
     let cumulative = amount(cumulative);
@@ -58,8 +58,7 @@ fn an_idle_channel_is_refunded_without_a_signature() {
         run.settled(100);
         assert_eq!(run.close_with(100), Ok(nothing_above(100)), "all is settled, the rest goes back");
         run.closed(100, 900);
-        let closure = Closure { captured: amount(100), refunded: amount(900), lost: Amount::ZERO };
-        assert_eq!(run.state.phase, Phase::Closed(closure));
+        assert_eq!(ended(&run), (amount(100), amount(900), Amount::ZERO));
     }
 }
 
@@ -113,8 +112,7 @@ fn a_forced_v1_close_claims_the_highest_covered_voucher_and_books_the_rest_as_lo
     run.accept(200, charge(2, 50)).unwrap();
     assert_eq!(run.close_forced(), Ok(whole(100)), "never more than was spent");
     run.closed(100, 900);
-    let closure = Closure { captured: amount(100), refunded: amount(900), lost: amount(50) };
-    assert_eq!(run.state.phase, Phase::Closed(closure));
+    assert_eq!(ended(&run), (amount(100), amount(900), amount(50)));
 }
 
 #[test]
@@ -151,4 +149,41 @@ fn a_claim_follows_what_others_settle_while_it_is_in_flight() {
     run.settled(100);
     // The first claim fails on chain now; the next one asks for the refund alone.
     assert_eq!(run.close_forced(), Ok(nothing_above(100)));
+}
+
+/// What the payee got, what the payer got back, and what was lost.
+fn ended(run: &Run) -> (Amount, Amount, Amount) {
+    match run.state.phase {
+        Phase::Closed(Closure { captured, refunded, lost, .. }) => (captured, refunded, lost),
+        phase => panic!("the channel is {phase:?}"),
+    }
+}
+
+#[test]
+fn a_channel_that_is_over_for_long_enough_becomes_a_tombstone() {
+    let mut run = Run::v2(1_000);
+    run.accept(100, charge(1, 60)).unwrap();
+    let retire = |before: u64| Command::Retire { closed_before: UnixSeconds(before) };
+    assert_eq!(run.step(retire(u64::MAX)).unwrap().events, [], "it is open");
+    run.close_forced().unwrap();
+    assert_eq!(run.step(retire(u64::MAX)).unwrap().events, [], "its claim is on its way");
+    run.closed(60, 940);
+    let Phase::Closed(closure) = run.state.phase else { panic!("it is over") };
+    assert_eq!((closure.at, closure.position), (run.now, at(9)));
+    assert_eq!(run.step(retire(closure.at.0)).unwrap().events, [], "not long enough");
+    let retired = run.step(retire(closure.at.0 + 1)).unwrap();
+    assert_eq!(retired.events, [Event::Retired { at: run.now }]);
+    assert_eq!(run.step(retire(u64::MAX)).unwrap().events, [], "once");
+    // What it was is known, what it needed is gone, and nothing revives it.
+    assert_eq!((run.state.phase, run.state.spent), (Phase::Closed(closure), amount(60)));
+    assert_eq!((run.state.kept.iter().len(), run.state.outcomes.iter().len()), (0, 0));
+    let closed = Err(Rejection::ChannelFinalized);
+    assert_eq!(run.accept(200, charge(1, 10)), closed);
+    assert_eq!(run.spend(charge(1, 60)), closed, "its outcome is forgotten with it");
+    assert_eq!(run.step(capture(1, 1, true)), closed);
+    assert_eq!(run.close_forced().err(), Some(Rejection::ChannelFinalized));
+    assert_eq!(run.settled(900).events, []);
+    let mut bytes = alloc::vec::Vec::new();
+    crate::journal::encode_state(&mut bytes, &run.state);
+    assert_eq!(crate::journal::decode_state(&bytes).unwrap(), run.state);
 }

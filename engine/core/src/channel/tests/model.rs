@@ -314,7 +314,7 @@ fn compare(model: &Model, state: &State) -> Result<(), TestCaseError> {
     match state.phase {
         Phase::Open => prop_assert!(!model.closing && model.ended.is_none()),
         Phase::Closing { .. } => prop_assert!(model.closing && model.ended.is_none()),
-        Phase::Closed(Closure { captured, refunded, lost }) => {
+        Phase::Closed(Closure { captured, refunded, lost, .. }) => {
             prop_assert_eq!(model.ended, Some((captured.get(), refunded.get())));
             prop_assert_eq!(lost.get(), model.spent.saturating_sub(captured.get()));
         }

@@ -150,7 +150,7 @@ fn an_unknown_version_of_stored_books_is_named() {
     let mut bytes = sample_state();
     bytes[4] = 9;
     reseal(&mut bytes);
-    assert_eq!(decode_state(&bytes), Err(StoredError::UnknownVersion { found: 9, expected: 3 }));
+    assert_eq!(decode_state(&bytes), Err(StoredError::UnknownVersion { found: 9, expected: 4 }));
     bytes[0] = b'?';
     assert!(matches!(decode_state(&bytes), Err(StoredError::WrongMagic { .. })));
     assert!(matches!(decode_identity(&sample_state()), Err(StoredError::WrongMagic { .. })));

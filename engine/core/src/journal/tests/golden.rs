@@ -179,11 +179,16 @@ fn every_event() {
         (7, Event::Released { key, at }, [&*key_hex, &at_hex].concat()),
         (8, Event::ToppedUp { deposit: amount }, amount_hex.clone()),
         (9, Event::CloseRequested { at, position }, [&*at_hex, &position_hex].concat()),
-        (10, Event::CloseRequestCancelled { position }, position_hex),
+        (10, Event::CloseRequestCancelled { position }, position_hex.clone()),
         (11, Event::Settled { settled: amount }, amount_hex.clone()),
         (12, Event::CloseStarted { capture: amount }, amount_hex.clone()),
         (13, Event::CloseAborted, String::new()),
-        (14, Event::Closed { captured: amount, refunded: amount }, [&*amount_hex, &amount_hex].concat()),
+        (
+            18,
+            Event::Closed { captured: amount, refunded: amount, at, position },
+            [&*amount_hex, &amount_hex, &at_hex, &position_hex].concat(),
+        ),
+        (19, Event::Retired { at }, at_hex.clone()),
     ];
     for (kind, event, body) in kinds {
         let mut bytes = Vec::new();
@@ -219,7 +224,7 @@ fn a_state() {
     let number = |value: u8, bytes: usize| format!("{value:02x}{}", repeated("00", bytes - 1));
     let expected = [
         "46425853".into(),
-        number(3, 2),
+        number(4, 2),
         hex(channel.0.as_slice()),
         hex(signer.as_slice()),
         "02".into(),
@@ -259,6 +264,8 @@ fn a_state() {
         number(0x0a, 8),
         "01".into(),
         number(0x0a, 8),
+        // Not retired.
+        "00".into(),
     ];
     let mut bytes = Vec::new();
     encode_state(&mut bytes, &state);
@@ -275,8 +282,11 @@ fn a_state() {
         phase(Phase::Closing { capture: Amount::new(35) })
             .starts_with(&(String::from("01") + &number(35, 16)))
     );
-    let closure = Closure { captured: Amount::new(1), refunded: Amount::new(2), lost: Amount::new(3) };
-    let amounts = [number(1, 16), number(2, 16), number(3, 16)].concat();
+    let (captured, refunded, lost) = (Amount::new(1), Amount::new(2), Amount::new(3));
+    let position = ChainPosition { block: 4, log_index: 5 };
+    let closure = Closure { captured, refunded, lost, at: UnixSeconds(6), position };
+    let amounts =
+        [number(1, 16), number(2, 16), number(3, 16), number(6, 8), number(4, 8), number(5, 4)].concat();
     assert!(phase(Phase::Closed(closure)).starts_with(&(String::from("02") + &amounts)));
 }
 
@@ -290,16 +300,18 @@ fn former_versions(bytes: &[u8], state: &State) {
         bytes.extend(sum.to_le_bytes());
         bytes
     };
-    // Behind the outcome stand the close request and its place, three times and a flag: 9 + 12 + 16 + 9 bytes.
-    let mut body = bytes[..bytes.len() - 8].to_vec();
+    // The third lacks the last flag. Behind the outcome then stand the close request and its place, three times and a
+    // flag: 9 + 12 + 16 + 9 bytes.
+    let mut body = bytes[..bytes.len() - 8 - 1].to_vec();
+    assert_eq!(decode_state(&sealed(3, &body)).as_ref(), Ok(state));
     let time_at = body.len() - 46 - 8;
     body.drain(time_at..time_at + 8);
     assert_eq!(decode_state(&sealed(2, &body)).as_ref(), Ok(state));
     let first = decode_state(&sealed(1, &body[..body.len() - 9])).unwrap();
     assert_eq!((first.unsettled_since, &first), (Some(state.active_at), state));
     assert_eq!(first.outcomes.iter().next().unwrap().at, state.active_at);
-    let unknown = StoredError::UnknownVersion { found: 4, expected: 3 };
-    assert_eq!(decode_state(&sealed(4, &body)), Err(unknown));
+    let unknown = StoredError::UnknownVersion { found: 5, expected: 4 };
+    assert_eq!(decode_state(&sealed(5, &body)), Err(unknown));
 }
 
 #[test]
@@ -384,4 +396,28 @@ fn every_step_is_read_back_event_by_event() {
     assert_eq!(builder.records(), count);
     let frame = decode(builder.finish(1, 1, Link::GENESIS, None)).unwrap();
     assert_eq!(frame.records, expected);
+}
+
+/// Until version 3 of the books an end had neither time nor place.
+#[test]
+fn an_end_without_a_time_is_read_as_of_the_last_activity() {
+    let identity = v2_identity();
+    let channel = identity.channel_id();
+    let (deposit, settled, position) = (Amount::new(9), Amount::ZERO, ChainPosition::default());
+    let opened =
+        Event::Opened { identity: Box::new(identity), deposit, settled, at: UnixSeconds(7), position };
+    let mut record = Vec::new();
+    let closed = Event::Closed { captured: settled, refunded: deposit, at: UnixSeconds(99), position };
+    encode_event(&mut record, channel, 2, &closed);
+    record[0] = 14;
+    record[2..4].copy_from_slice(&32_u16.to_le_bytes());
+    record.truncate(record.len() - 20);
+    let mut builder = FrameBuilder::new();
+    builder.append(&record).unwrap();
+    let frame = decode(builder.finish(1, 1, Link::GENESIS, None)).unwrap();
+    let mut state = State::from_opened(&opened).unwrap();
+    state.evolve(&frame.records[0].event);
+    let closure =
+        Closure { captured: settled, refunded: deposit, lost: settled, at: UnixSeconds(7), position };
+    assert_eq!(state.phase, Phase::Closed(closure));
 }

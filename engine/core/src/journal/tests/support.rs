@@ -111,7 +111,10 @@ pub fn event() -> impl Strategy<Value = Event> {
         amount().prop_map(|settled| Event::Settled { settled }),
         amount().prop_map(|capture| Event::CloseStarted { capture }),
         Just(Event::CloseAborted),
-        (amount(), amount()).prop_map(|(captured, refunded)| Event::Closed { captured, refunded }),
+        (amount(), amount(), seconds(), position()).prop_map(|(captured, refunded, at, position)| {
+            Event::Closed { captured, refunded, at, position }
+        }),
+        seconds().prop_map(|at| Event::Retired { at }),
     ]
 }
 
