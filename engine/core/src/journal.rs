@@ -73,7 +73,7 @@ pub use frame::{
 pub use identity::{decode_identity, encode_identity};
 pub use record::{RECORD_BYTES_MIN, Record, decode_records, encode_event, encode_record, encode_step};
 pub use replay::{Corruption, End, Head, Replay, Step, TornTail};
-pub use state::{StoredError, decode_state, encode_state, readdress_state};
+pub use state::{StoredError, decode_state, encode_state, readdress_state, reseal};
 
 #[cfg(test)]
 mod tests;

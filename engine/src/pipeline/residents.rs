@@ -271,7 +271,7 @@ impl Residents {
     }
 
     fn resident(&mut self, identity: Arc<Identity>, state: State, bucket: Bucket) -> Resident {
-        let escrow = self.escrow(&identity);
+        let escrow = self.escrow(&identity, &state);
         let domain = match escrow {
             Some(number) => Arc::clone(&self.escrows[usize::from(number)].domain),
             None => Arc::new(new_domain(&identity)),
@@ -508,23 +508,26 @@ impl Residents {
     }
 
     /// The domain of a channel's escrow, shared by all its channels.
-    pub(super) fn domain(&mut self, identity: &Identity) -> Arc<AnyDomain> {
-        match self.escrow(identity) {
-            Some(number) => Arc::clone(&self.escrows[usize::from(number)].domain),
-            None => Arc::new(new_domain(identity)),
-        }
+    pub(super) fn domain(&self, identity: &Identity) -> Arc<AnyDomain> {
+        let known = self.known_escrow(domain_key(identity));
+        known
+            .map_or_else(|| Arc::new(new_domain(identity)), |number| Arc::clone(&self.escrows[number].domain))
+    }
+
+    fn known_escrow(&self, key: DomainKey) -> Option<usize> {
+        self.escrows.iter().position(|escrow| escrow.key == key)
     }
 
     /// The number of a channel's escrow.
-    fn escrow(&mut self, identity: &Identity) -> Option<u8> {
+    fn escrow(&mut self, identity: &Identity, state: &State) -> Option<u8> {
         let key = domain_key(identity);
-        let known = self.escrows.iter().position(|escrow| escrow.key == key);
+        let known = self.known_escrow(key);
         let number = known.unwrap_or(self.escrows.len());
         if number == ESCROWS_MAX {
             return None;
         }
         if known.is_none() {
-            let (domain, sample) = (Arc::new(new_domain(identity)), Sample::of(identity));
+            let (domain, sample) = (Arc::new(new_domain(identity)), Sample::of(identity, state));
             self.escrows.push(Escrow { key, domain, sample });
         }
         u8::try_from(number).ok()

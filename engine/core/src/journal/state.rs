@@ -90,6 +90,16 @@ pub fn readdress_state(bytes: &mut [u8], channel: ChannelId, signer: Address) {
     *sum = checksum(covered).to_le_bytes();
 }
 
+/// Computes the checksum of encoded books or terms anew; for whoever keeps them without it.
+///
+/// # Panics
+///
+/// When the bytes are too few for one.
+pub fn reseal(bytes: &mut [u8]) {
+    let (covered, sum) = bytes.split_last_chunk_mut().expect("books and terms end with a checksum");
+    *sum = checksum(covered).to_le_bytes();
+}
+
 /// Reads what [`encode_state`] wrote, and checks every promise of [`State::check`].
 ///
 /// # Errors

@@ -2,14 +2,22 @@
 //!
 //! Most of these bytes are the same for all channels of an escrow (payee, token, chain) or zero (the high bytes of
 //! amounts and times). So the terms are told apart from those of another channel of the escrow, byte by byte, what is in
-//! the other's too becomes zero, and runs of zeros become their length. What comes back is what went in, bit by bit; the
-//! checksums of both parts say so.
+//! the other's too becomes zero, and runs of zeros become their length. The same with the beginning of the books. Checksums
+//! are left out, and computed anew. What comes back is what went in, bit by bit.
 
 use std::sync::Arc;
 
 use farebox_core::channel::{Identity, State};
-use farebox_core::journal::{decode_identity, decode_state, encode_identity, encode_state, readdress_state};
+use farebox_core::journal::{
+    decode_identity, decode_state, encode_identity, encode_state, readdress_state, reseal,
+};
 use farebox_core::units::{Address, B256, ChannelId};
+
+/// Bytes of books that are compared: up to their lists, where every channel's differ.
+const BOOKS_COMPARED_BYTES: usize = 140;
+
+/// Bytes of a checksum, at the end of books and of terms.
+const CHECKSUM_BYTES: usize = 8;
 
 /// Fewer zeros than that are cheaper as they are: a run costs two bytes.
 const ZEROS_MIN: usize = 3;
@@ -24,21 +32,28 @@ pub(super) struct Packer {
     squeezed: Vec<u8>,
 }
 
-/// The terms of some channel, as bytes: what others of its escrow are compared with.
+/// Some channel, as bytes: what others of its escrow are compared with.
 #[derive(Debug)]
-pub(super) struct Sample(Vec<u8>);
+pub(super) struct Sample {
+    terms: Vec<u8>,
+    /// The beginning of its books.
+    books: Vec<u8>,
+}
 
 impl Sample {
-    pub(super) fn of(identity: &Identity) -> Self {
-        let mut bytes = Vec::new();
-        encode_identity(&mut bytes, identity);
-        Self(bytes)
+    pub(super) fn of(identity: &Identity, state: &State) -> Self {
+        let (mut terms, mut books) = (Vec::new(), Vec::new());
+        encode_identity(&mut terms, identity);
+        encode_state(&mut books, &without_address(state.clone()));
+        books.truncate(BOOKS_COMPARED_BYTES);
+        Self { terms, books }
     }
 
     /// Sets apart or puts together again. Terms of one protocol have one length.
-    fn apply(&self, identity: &mut [u8]) {
-        assert_eq!(identity.len(), self.0.len(), "channels of one escrow have terms of one kind");
-        identity.iter_mut().zip(&self.0).for_each(|(byte, other)| *byte ^= other);
+    fn apply(&self, books: &mut [u8], terms: &mut [u8]) {
+        assert_eq!(terms.len(), self.terms.len(), "channels of one escrow have terms of one kind");
+        terms.iter_mut().zip(&self.terms).for_each(|(byte, other)| *byte ^= other);
+        books.iter_mut().zip(&self.books).for_each(|(byte, other)| *byte ^= other);
     }
 }
 
@@ -52,7 +67,12 @@ impl Packer {
         encode_state(plain, state);
         let terms_at = plain.len();
         encode_identity(plain, identity);
-        sample.apply(&mut plain[terms_at..]);
+        let (books, terms) = plain.split_at_mut(terms_at);
+        sample.apply(books, terms);
+        for part in [books, terms] {
+            let sum_at = part.len() - CHECKSUM_BYTES;
+            part[sum_at..].fill(0);
+        }
         squeezed.clear();
         squeeze(plain, squeezed);
         squeezed
@@ -66,15 +86,22 @@ impl Packer {
         sample: &Sample,
         books: &mut Vec<u8>,
     ) {
+        let (state, _) = self.expand(channel, bytes, sample);
+        books.extend_from_slice(state);
+    }
+
+    /// The books as they are stored, and the terms.
+    fn expand(&mut self, channel: ChannelId, bytes: &[u8], sample: &Sample) -> (&[u8], Identity) {
         let plain = &mut self.plain;
         plain.clear();
         expand(bytes, plain);
-        let terms_at = plain.len() - sample.0.len();
+        let terms_at = plain.len() - sample.terms.len();
         let (state, terms) = plain.split_at_mut(terms_at);
-        sample.apply(terms);
+        sample.apply(state, terms);
+        reseal(terms);
         let identity = decode_identity(terms).expect("these bytes were packed by this process");
         readdress_state(state, channel, identity.expected_signer());
-        books.extend_from_slice(state);
+        (state, identity)
     }
 
     /// What [`Packer::pack`] was given.
@@ -84,17 +111,15 @@ impl Packer {
         bytes: &[u8],
         sample: &Sample,
     ) -> (State, Arc<Identity>) {
-        let plain = &mut self.plain;
-        plain.clear();
-        expand(bytes, plain);
-        let terms_at = plain.len() - sample.0.len();
-        let (state, terms) = plain.split_at_mut(terms_at);
-        sample.apply(terms);
-        let identity = decode_identity(terms).expect("these bytes were packed by this process");
-        let mut state = decode_state(state).expect("these bytes were packed by this process");
-        (state.channel_id, state.signer) = (channel, identity.expected_signer());
+        let (state, identity) = self.expand(channel, bytes, sample);
+        let state = decode_state(state).expect("these bytes were packed by this process");
         (state, Arc::new(identity))
     }
+}
+
+/// Books without what follows from the terms.
+fn without_address(state: State) -> State {
+    State { channel_id: ChannelId(B256::ZERO), signer: Address::ZERO, ..state }
 }
 
 /// Each step: how many bytes follow as they are, how many zeros follow them, the bytes.
@@ -163,6 +188,11 @@ mod tests {
         State::from_opened(&opened).unwrap()
     }
 
+    fn sample(is_v1: bool) -> Sample {
+        let terms = identity(is_v1, [1; 20], [2; 32]);
+        Sample::of(&terms, &opened(&terms))
+    }
+
     /// A voucher for so much more, and a charge of half of what there is.
     fn paid(state: &mut State, more: u128, key: [u8; 16], signature: &[u8]) {
         let amount = Amount::new(state.accepted.get() + more);
@@ -210,7 +240,7 @@ mod tests {
                 state.evolve(&Event::CloseRequested { at, position });
             }
             prop_assume!(state.check().is_ok());
-            let (mut packer, sample) = (Packer::default(), Sample::of(&identity(is_v1, [1; 20], [2; 32])));
+            let (mut packer, sample) = (Packer::default(), sample(is_v1));
             let packed = packer.pack(&mut state.clone(), &terms, &sample).to_vec();
             let (back, back_terms) = packer.unpack(state.channel_id, &packed, &sample);
             let (mut books, mut expected) = (Vec::new(), Vec::new());
@@ -228,7 +258,7 @@ mod tests {
             |seed: u8| -> Vec<u8> { (0..65_u8).map(|place| (place ^ seed).wrapping_mul(151)).collect() };
         let terms = identity(false, noise(3)[..20].try_into().unwrap(), noise(9)[..32].try_into().unwrap());
         let mut state = opened(&terms);
-        let (mut packer, sample) = (Packer::default(), Sample::of(&identity(false, [1; 20], [2; 32])));
+        let (mut packer, sample) = (Packer::default(), sample(false));
         let fresh = packer.pack(&mut state.clone(), &terms, &sample).len();
         paid(&mut state, 1_000, noise(1)[..16].try_into().unwrap(), &noise(2));
         let paying = packer.pack(&mut state, &terms, &sample).len();
