@@ -24,7 +24,7 @@ use farebox_core::units::ChannelId;
 use farebox_engine::chain::{CloseFailure, ClosedOnChain};
 use farebox_engine::{Clock, Engine};
 use farebox_settlement_plan::gas::GasPrice;
-use farebox_settlement_plan::planner::{Action, DueIndex, Market, plan};
+use farebox_settlement_plan::planner::{Account, Action, Batch, DueIndex, Market, plan};
 use farebox_settlement_plan::{CloseDeadlines, Urgency};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ use tokio::time::Instant;
 
 use self::batch::{Done, Ended, Order};
 use self::job::Job;
-use self::look::Scan;
+use self::look::{Asks, Scan};
 use crate::claim::{Failure, Paid};
 use crate::client::Client;
 use crate::config::Config;
@@ -206,29 +206,40 @@ impl Worker {
         let work = self.tools.config.work;
         let market = self.market().await;
         let exposed = self.index.exposed(work.policy.exposure_max, DUE_MAX);
-        let plan = plan(&accounts, &work.policy, &work.limits, &market, &exposed);
-        self.note_decisions(&accounts, &plan.decisions);
-        let free = work.batches_in_flight_max.saturating_sub(self.running.len());
+        // What the chain refused before goes by itself, so that nobody else has to wait while it is told apart again.
+        let is_stuck =
+            |account: &Account| self.jobs.get(&account.channel).is_some_and(|job| job.stuck.is_some());
+        let (stuck, sound): (Vec<_>, Vec<_>) = accounts.into_iter().partition(is_stuck);
         let mut asks = asks;
-        for batch in plan.batches.into_iter().filter(|batch| batch.round == 0).take(free) {
-            let mut order = Order::new(batch);
-            for call in &order.batch.calls {
-                let job = self.jobs.entry(call.channel).or_insert_with(|| Job::new(Instant::now()));
-                order.tries = order.tries.max(job.failures);
-                job.is_settling = matches!(call.action, Action::Settle { .. });
-                if let Some(asked) = asks.remove(&call.channel) {
-                    order.asks.insert(call.channel, asked);
-                } else if job.wants_settle() {
-                    order.settles_first.insert(call.channel);
-                    job.is_settling = true;
-                }
-                job.is_running = true;
-                job.asked = None;
-                self.index.forget(call.channel);
+        for accounts in [sound, stuck] {
+            let plan = plan(&accounts, &work.policy, &work.limits, &market, &exposed);
+            self.note_decisions(&accounts, &plan.decisions);
+            let free = work.batches_in_flight_max.saturating_sub(self.running.len());
+            for batch in plan.batches.into_iter().filter(|batch| batch.round == 0).take(free) {
+                self.start(batch, &mut asks);
             }
-            let tools = Arc::clone(&self.tools);
-            self.running.spawn(async move { tools.claim(order).await });
         }
+    }
+
+    /// Starts a planned transaction.
+    fn start(&mut self, batch: Batch, asks: &mut Asks) {
+        let mut order = Order::new(batch);
+        for call in &order.batch.calls {
+            let job = self.jobs.entry(call.channel).or_insert_with(|| Job::new(Instant::now()));
+            order.tries = order.tries.max(job.failures);
+            job.is_settling = matches!(call.action, Action::Settle { .. });
+            if let Some(asked) = asks.remove(&call.channel) {
+                order.asks.insert(call.channel, asked);
+            } else if job.wants_settle() {
+                order.settles_first.insert(call.channel);
+                job.is_settling = true;
+            }
+            job.is_running = true;
+            job.asked = None;
+            self.index.forget(call.channel);
+        }
+        let tools = Arc::clone(&self.tools);
+        self.running.spawn(async move { tools.claim(order).await });
     }
 
     /// The time and the price of gas; the last one known when the chain cannot be asked now.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use farebox_engine::Engine;
 use farebox_engine::chain::Chain;
-use farebox_engine::core::units::{Address, B256, ChannelId};
+use farebox_engine::core::units::{Address, Amount, B256, ChannelId};
 use farebox_engine::core::voucher::ProtocolVersion;
 use farebox_settlement::plan::Policy;
 use farebox_settlement::{
@@ -172,14 +172,24 @@ pub fn settings(config: &Config) -> farebox_settlement::Config {
     settings.work.limits.calls_max = wanted.batch_claims_max;
     settings.work.policy = Policy {
         amount_min: wanted.amount_min,
-        age_s_max: wanted.age_s_max,
+        age_s_max: before(wanted.age_s_max, config.risk.unsettled_age_s_max),
         units_max: wanted.units_max,
-        exposure_max: wanted.unsettled_max,
+        exposure_max: Amount::new(before(
+            wanted.unsettled_max.get(),
+            config.risk.unsettled_total_max.map(Amount::get),
+        )),
         idle_s_max: wanted.idle_close_s,
         profit_percent_min: wanted.profit_percent_min,
         ..Policy::default()
     };
     settings
+}
+
+/// What is wanted, but no later than half-way to the limit at which service stops. Zero wants nothing.
+fn before<T: Ord + Default + Copy + std::ops::Div<Output = T> + From<u8>>(wanted: T, limit: Option<T>) -> T {
+    let Some(limit) = limit else { return wanted };
+    let half = (limit / T::from(2)).max(T::from(1));
+    if wanted == T::default() { half } else { wanted.min(half) }
 }
 
 /// Asks the chain for its id, and the escrows and the token for anything: what is not there cannot answer.
@@ -220,6 +230,15 @@ fn contract<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn value_is_claimed_before_the_limits_stop_service() {
+        assert_eq!(before(86_400_u64, None), 86_400);
+        assert_eq!(before(86_400_u64, Some(3_600)), 1_800);
+        assert_eq!(before(600_u64, Some(3_600)), 600);
+        assert_eq!(before(0_u128, Some(1)), 1, "never nothing");
+        assert_eq!(before(0_u128, Some(1_000)), 500);
+    }
 
     #[test]
     fn one_failed_look_is_no_reason_to_turn_traffic_away() {

@@ -133,7 +133,8 @@ async fn one_refused_channel_among_forty_keeps_nobody_waiting_and_is_claimed_whe
     let all = (0..40).map(|_| world.open_v2()).collect();
     let opened = open_many(&world, all).await;
     let poisoned = &opened[17];
-    refused.lock().push(hex::encode(poisoned.descriptor().salt));
+    // A hash: a salt that counts could be an amount in another call.
+    refused.lock().push(hex::encode(poisoned.descriptor().expiring_nonce_hash));
     world.config.work.gather_ms = 2_000;
     let world = world.restart(vec![NOBODY.to_owned()]).await;
     request_closes(&world, &opened).await;
