@@ -16,6 +16,9 @@ use crate::cast::{Hand, MemberIndex, sign};
 use crate::rules::Check;
 use crate::server::Asker;
 
+/// Blocks before the cursor that the watcher reads again, as the real one does.
+const OVERLAP_BLOCKS: u64 = 16;
+
 /// The most facts that the watcher tells at once.
 const FACTS_MAX: usize = 4;
 
@@ -166,18 +169,24 @@ impl World {
         if is_known && (is_heard || place >= self.watcher.next) {
             self.ask(fact.member, Asker::Client, Op::Step(fact.step), Hand::Signer);
         } else if self.chance(20) {
-            // A second look from further back, as after a node that was behind.
-            self.watcher.next = self.watcher.next.min(place);
+            // A second look from further back, as after a node that was behind. No further than a start looks: a process
+            // that dies between an old fact and the one that undid it must hear both again.
+            self.watcher.next = self.watcher.next.min(place.max(self.overlap_begins()));
         }
         Ok(())
     }
 
-    /// After a start: from the cursor on, everything is told again.
-    pub(super) fn rewind_watcher(&mut self) {
+    /// The first fact of the blocks that the watcher reads again before its cursor.
+    fn overlap_begins(&self) -> usize {
         let cursor = self.server.as_ref().and_then(|server| server.cursor());
-        let block = cursor.map_or(0, |cursor| cursor.next_block.0);
+        let block = cursor.map_or(0, |cursor| cursor.next_block.0.saturating_sub(OVERLAP_BLOCKS));
         let from = ChainPosition { block, log_index: 0 };
-        self.watcher.next = self.chain.log.partition_point(|fact| fact.position < from);
+        self.chain.log.partition_point(|fact| fact.position < from)
+    }
+
+    /// After a start: from some blocks before the cursor on, everything is told again.
+    pub(super) fn rewind_watcher(&mut self) {
+        self.watcher.next = self.overlap_begins();
         self.watcher.telling.clear();
         self.watcher.opening.clear();
     }
