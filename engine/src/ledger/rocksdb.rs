@@ -54,6 +54,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use farebox_core::channel::State;
 use farebox_core::journal::Head;
 use farebox_core::units::ChannelId;
+use parking_lot::Mutex;
 use rocksdb::{WriteBatch, WriteOptions};
 
 pub use self::backup::{Snapshots, discard_snapshot};
@@ -76,6 +77,9 @@ pub struct RocksLedger {
     last_frame: AtomicU64,
     running: Running,
     images: Images,
+    /// Held while a snapshot is taken, and while the mark moves or frames are forgotten: a snapshot has the list of table files
+    /// of one moment and the log of a later one, which must not count on images that came between.
+    turn: Arc<Mutex<()>>,
 }
 
 /// A ledger as it was when this view was opened, beside a running writer or without one.
@@ -107,7 +111,7 @@ impl RocksLedger {
         let last_frame = AtomicU64::new(columns.last_frame()?.max(columns.mark()?.sequence));
         let (running, images) = (Running::read(&columns)?, Images::new(path)?);
         let (columns, path) = (Arc::new(columns), std::path::absolute(path).unwrap_or_else(|_| path.into()));
-        Ok(Self { columns, path, lease, epoch, last_frame, running, images })
+        Ok(Self { columns, path, lease, epoch, last_frame, running, images, turn: Arc::default() })
     }
 
     /// Opens the ledger in the folder `path` for reading only. A running writer is not disturbed, and what
@@ -182,7 +186,9 @@ impl Ledger for RocksLedger {
         reach(FailPoint::AfterFlush);
         let mut batch = WriteBatch::default();
         batch.put_cf(self.columns.column(META)?, meta::MARK, meta::encode_mark(mark));
+        let turn = self.turn.lock();
         self.write("move the checkpoint's mark", batch)?;
+        drop(turn);
         reach(FailPoint::MarkSynced);
         Ok(())
     }
@@ -196,7 +202,9 @@ impl Ledger for RocksLedger {
         // A mark that is lost with a damaged log must not be one whose frames are gone.
         self.flush(&[META])?;
         reach(FailPoint::BeforeForget);
+        let turn = self.turn.lock();
         self.delete_frames(0, through + 1)?;
+        drop(turn);
         reach(FailPoint::AfterForget);
         Ok(())
     }

@@ -13,8 +13,9 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use rocksdb::checkpoint::Checkpoint;
 
 use super::columns::Columns;
@@ -39,7 +40,7 @@ const RESTORED_TEXT: &str = "These books are a copy and may be older than the ch
 pub struct Snapshots {
     columns: Weak<Columns>,
     store: PathBuf,
-    /// One at a time.
+    /// See [`RocksLedger`].
     turn: Arc<Mutex<()>>,
 }
 
@@ -51,7 +52,7 @@ impl Snapshots {
     /// [`LedgerError::Closed`] when the ledger is not open any more; [`LedgerError::DiskFull`] and
     /// [`LedgerError::Io`] when the disk does not take it. The ledger itself goes on.
     pub fn take(&self) -> Result<PathBuf, LedgerError> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         let columns = self.columns.upgrade().ok_or(LedgerError::Closed)?;
         discard_snapshot(&self.store)?;
         let folder = self.store.join(SNAPSHOT);
@@ -73,7 +74,7 @@ impl RocksLedger {
     /// Takes snapshots of this ledger, also after it was given to an engine.
     pub fn snapshots(&self) -> Snapshots {
         let (columns, store) = (Arc::downgrade(&self.columns), self.path.clone());
-        Snapshots { columns, store, turn: Arc::default() }
+        Snapshots { columns, store, turn: Arc::clone(&self.turn) }
     }
 
     /// Opens a copy for who is about to compare it with the chain. Like [`RocksLedger::open`], but it makes

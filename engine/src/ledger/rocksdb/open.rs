@@ -17,7 +17,7 @@ use super::meta::{
     decode_u64,
 };
 use super::running;
-use super::witness::{log_files, newest_frame};
+use super::witness::{lists, newest_frame};
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
 
@@ -83,22 +83,26 @@ pub(super) fn for_reading(path: &Path) -> Result<Columns, LedgerError> {
     let mut tries = 0;
     loop {
         tries += 1;
-        let logs = log_files(path)?;
+        let before = lists(path)?;
         // Before RocksDB: a running writer goes on, and the view may only be newer than what was seen.
         let witness = newest_frame(path)?;
         let opened = DB::open_cf_descriptors_read_only(&options, path, descriptors(), false);
         // RocksDB reads which table files there are, and then the logs. When the writer moved a log's content to a table
-        // file in between, the view has neither.
-        let is_whole = logs == log_files(path)?;
+        // file in between, the view has neither; when it stored images and the mark that counts on them, it has the mark alone.
+        let is_whole = before == lists(path)?;
         let is_last = tries >= if is_whole { VIEW_TRIES_MAX } else { VIEW_MOVING_TRIES_MAX };
         match opened {
-            Ok(db) if is_whole || is_last => {
+            Ok(db) if is_whole => {
                 let columns = Columns { db };
                 check_version(&columns, false)?;
                 check_end(&columns, witness)?;
                 return Ok(columns);
             }
             Err(error) if is_last => return Err(failed_to_open("open for reading", error)),
+            Ok(_) if is_last => {
+                let cause = "a running writer changes its files all the time; try again".into();
+                return Err(LedgerError::Io { action: "open for reading", cause });
+            }
             Ok(_) | Err(_) => {
                 tracing::debug!(tries, "the ledger changed while it was opened for reading");
                 std::thread::sleep(VIEW_PAUSE);

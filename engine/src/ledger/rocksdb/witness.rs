@@ -9,7 +9,7 @@
 //!
 //! A header that a block boundary of the log splits is not seen; its neighbours are.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -23,6 +23,9 @@ use crate::ledger::LedgerError;
 const MAGIC: &[u8; 4] = b"FBXJ";
 const HEADER_BYTES: usize = 80;
 const FLAGS_MAX: u16 = 1;
+
+/// How the names of RocksDB's lists of table files begin.
+const MANIFEST: &str = "MANIFEST-";
 
 /// Bytes of a log that are looked at at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -41,21 +44,32 @@ pub(super) fn newest_frame(folder: &Path) -> Result<u64, LedgerError> {
     Ok(newest)
 }
 
-/// RocksDB's logs in a folder. A writer that begins a new one, or deletes one, changes the set.
-pub(super) fn log_files(folder: &Path) -> Result<BTreeSet<PathBuf>, LedgerError> {
+/// RocksDB's logs in a folder.
+fn log_files(folder: &Path) -> Result<BTreeSet<PathBuf>, LedgerError> {
+    let is_log = |path: &Path| path.extension().is_some_and(|extension| extension == "log");
+    Ok(lists(folder)?.into_keys().filter(|path| is_log(path)).collect())
+}
+
+/// What tells which files a store has: its logs, and its lists of table files with their lengths. A writer that begins or
+/// deletes a log changes this, and so does one that adds or removes a table file.
+pub(super) fn lists(folder: &Path) -> Result<BTreeMap<PathBuf, u64>, LedgerError> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(BTreeMap::new()),
         Err(error) => return Err(failed(&error)),
     };
-    let mut logs = BTreeSet::new();
+    let mut lists = BTreeMap::new();
     for entry in entries {
-        let path = entry.map_err(|error| failed(&error))?.path();
+        let entry = entry.map_err(|error| failed(&error))?;
+        let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "log") {
-            logs.insert(path);
+            lists.insert(path, 0);
+        } else if entry.file_name().to_string_lossy().starts_with(MANIFEST) {
+            // Gone already: a length that no other look finds.
+            lists.insert(path, entry.metadata().map_or(u64::MAX, |metadata| metadata.len()));
         }
     }
-    Ok(logs)
+    Ok(lists)
 }
 
 fn failed(error: &std::io::Error) -> LedgerError {
