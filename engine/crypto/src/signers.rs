@@ -53,12 +53,12 @@ const LOOKED_AT_SIGNERS: usize = 8;
 /// How long counts last, in vouchers a known signer: then they are halved, so that old fame fades.
 const HALVED_AFTER_VOUCHERS: u64 = 256;
 
-/// Of so many vouchers of a batch one may find that its signer has earned a table: signers who come in turns earn theirs at the
-/// same time, and a batch must not wait for all of them.
+/// A table may be earned for so many vouchers of a batch: signers who come in turns earn theirs at the same time, and a batch
+/// must not wait for all of them. So tables take as long as the vouchers without them, no longer.
 const VOUCHERS_A_TABLE: usize = 16;
 
-/// Tables that may be earned in any batch.
-const TABLES_A_BATCH: usize = 4;
+/// The same for a wide table, which takes some four times as long, its memory included.
+const VOUCHERS_A_WIDE_TABLE: usize = 64;
 
 /// No place, no seat: a number that no signer has.
 const NONE: u32 = u32::MAX;
@@ -103,7 +103,7 @@ pub(crate) struct Signers {
     wide_tables: Seats,
     /// The clock of "met for the last time".
     batch: u64,
-    /// Tables that may still be earned in this batch.
+    /// Tables that may still be earned in this batch, as vouchers.
     earnable: usize,
     /// Vouchers that met a known signer.
     vouchers: u64,
@@ -127,7 +127,7 @@ impl Signers {
             tables: Seats::new(shares.tables),
             wide_tables: Seats::new(shares.wide_tables),
             batch: 0,
-            earnable: TABLES_A_BATCH,
+            earnable: VOUCHERS_A_WIDE_TABLE,
             vouchers: 0,
             epoch: 0,
             epoch_ends: HALVED_AFTER_VOUCHERS * HALVED_AFTER_VOUCHERS,
@@ -205,7 +205,7 @@ impl Signers {
 
     fn begin_batch(&mut self, vouchers: usize) {
         self.batch += 1;
-        self.earnable = (vouchers / VOUCHERS_A_TABLE).max(TABLES_A_BATCH);
+        self.earnable = vouchers.max(VOUCHERS_A_WIDE_TABLE);
         self.vouchers += vouchers as u64;
         if self.vouchers >= self.epoch_ends {
             self.epoch += 1;
@@ -238,8 +238,9 @@ impl Signers {
             Some(_) => (true, WIDE_TABLE_AT_VOUCHERS),
             None => (false, self.table_at_vouchers),
         };
-        if count >= earns_at && self.earnable > 0 && self.promise_seat(wide, count) {
-            self.earnable -= 1;
+        let cost = if wide { VOUCHERS_A_WIDE_TABLE } else { VOUCHERS_A_TABLE };
+        if count >= earns_at && self.earnable >= cost && self.promise_seat(wide, count) {
+            self.earnable -= cost;
             keys.push(self.keys[place as usize]);
             return Known::Earned(keys.len() - 1, if wide { WIDE_SHAPE } else { FIRST_SHAPE });
         }

@@ -112,13 +112,13 @@ fn keys_are_bounded_and_the_oldest_go_first() {
 
 #[test]
 fn a_batch_earns_few_tables_and_the_next_ones_earn_the_others() {
-    let many = 10 * TABLES_A_BATCH as u32;
+    let many = 40;
     let mut signers = signers(many as usize);
     for i in 0..many {
         learn(&mut signers, i);
     }
     let batch: Vec<_> = (0..many).flat_map(|i| jobs(i, TABLE_AT_VOUCHERS)).collect();
-    let may_earn = (batch.len() / VOUCHERS_A_TABLE).max(TABLES_A_BATCH);
+    let may_earn = batch.len().max(VOUCHERS_A_WIDE_TABLE) / VOUCHERS_A_TABLE;
     let mut without = many as usize;
     while without > 0 {
         let met = signers.meet(&batch);

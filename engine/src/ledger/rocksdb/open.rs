@@ -33,7 +33,7 @@ const IMAGE_FILES_MERGE: i32 = 8;
 const IMAGE_FILES_SLOW: i32 = 32;
 const IMAGE_FILES_MAX: i32 = 64;
 /// Bytes of a table file after which the disk is told to begin with them, so that a frame's sync does not wait for all.
-const TABLE_SYNC_BYTES: u64 = 1 << 20;
+const TABLE_SYNC_BYTES: u64 = 1 << 17;
 /// How often a view is tried: a running writer may delete a file between two looks.
 const VIEW_TRIES_MAX: u32 = 5;
 /// How often while it is seen that a writer moves from log to log.
