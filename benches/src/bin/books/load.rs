@@ -18,6 +18,9 @@ use crate::meter::{Histogram, Meter, Used};
 /// Single vouchers under way at once.
 const SINGLES_MAX: usize = 4_096;
 
+/// Windows of streams under way at once on a channel: half of what a channel may have.
+const WINDOWS_MAX: usize = 32;
+
 /// Vouchers of a paced load that may be under way: what is due beyond waits, so that a channel's vouchers stay in order.
 const PACED_MAX: usize = 32_768;
 
@@ -129,8 +132,9 @@ pub fn streams(books: &Books, mut vouchers: Vouchers) -> Result<Load, String> {
         let meter = Meter::start();
         let mut latency = Histogram::default();
         let mut under_way = FuturesUnordered::new();
+        let under_way_max = SINGLES_MAX.min(WINDOWS_MAX * books.crowd.channels.len());
         while let Some((voucher, number)) = vouchers.take() {
-            if under_way.len() == SINGLES_MAX {
+            if under_way.len() == under_way_max {
                 latency.push(under_way.next().await.ok_or("nothing is under way")??);
             }
             under_way.push(window(&books.engine, voucher, number));
