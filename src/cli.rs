@@ -13,6 +13,7 @@ mod decode_open;
 mod devnet;
 mod plan;
 mod restore;
+mod settle;
 mod verify;
 
 use crate::{config, logging, serve};
@@ -29,6 +30,7 @@ Exit codes:
 
 Environment:
   FAREBOX__SERVER__LISTEN=…   overrides `listen` in [server]; every key likewise
+  FAREBOX_LOCAL_KEY=…         the local API's key (64 hex digits), in place of `key_file` in [local]
   FAREBOX_BACKEND=…           verifies with \"portable\" or \"avx512\" code, not the fastest that runs here
   FAREBOX_LOG=…               filters logs (default \"info\"); they go to stderr
   FAREBOX_LOG_FORMAT=json     logs as JSON lines";
@@ -86,6 +88,16 @@ enum Command {
         /// One JSON document instead of text.
         #[arg(long)]
         json: bool,
+    },
+    /// Run the books and their settlement for services beside Farebox, which pay in through the local API.
+    ///
+    /// No gateway: `[upstream]` and `[[route]]` are not needed. Prints one JSON line with the addresses that it
+    /// listens on, and runs until SIGTERM or SIGINT.
+    #[command(after_help = EXIT_CODES)]
+    Settle {
+        /// The configuration (TOML).
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
     },
     /// Copy the books into a folder, of a running server or without one.
     #[command(after_help = EXIT_CODES)]
@@ -187,6 +199,7 @@ impl Cli {
             Command::DecodeOpen { transaction } => decode_open::run(&transaction),
             Command::Channels { config, json } => channels::run(&config, json),
             Command::Plan { config, json } => plan::run(&config, json),
+            Command::Settle { config } => settle::run(&config),
             Command::Backup { config, to, admin } => backup::run(&config, &to, admin),
             Command::Check { config, path, json } => check::run(config.as_deref(), path.as_deref(), json),
             Command::Restore { config, from, reconcile, close_all } => {
@@ -198,10 +211,18 @@ impl Cli {
     }
 }
 
-/// The configuration under the process's environment.
+/// The configuration under the process's environment, for everything but a server.
 pub fn load_config(path: &std::path::Path) -> Result<config::Config, config::ConfigError> {
+    load_config_for(path, config::Purpose::Books)
+}
+
+/// The configuration under the process's environment.
+pub fn load_config_for(
+    path: &std::path::Path,
+    purpose: config::Purpose,
+) -> Result<config::Config, config::ConfigError> {
     // Variables that are not Unicode cannot be ours: our names and values are ASCII.
     let environment = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    config::Config::load(path, environment)
+    config::Config::load(path, purpose, environment)
 }

@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use metrics::counter;
 
-use crate::config::{self, Config, Fare, Found, Routes, read_path};
+use crate::config::{self, Config, Fare, Found, Routes, SERVES, read_path};
 
 mod body;
 mod headers;
@@ -55,7 +55,7 @@ impl Gateway {
             door,
             routes: config.routes.clone(),
             fares: config.routes.as_slice().iter().map(|route| fare(&route.fare)).collect(),
-            upstream: Upstream::new(&config.upstream, body_bytes_max)?,
+            upstream: Upstream::new(config.upstream.as_ref().expect(SERVES), body_bytes_max)?,
             body_bytes_max,
             trusts_client_side: config.server.trust_forwarded_headers,
         })

@@ -23,7 +23,7 @@ const KEY_FILE_BYTES_MAX: u64 = 256;
 const MODE_OF_OTHERS: u32 = 0o077;
 
 /// A 32-byte secret, wiped when dropped.
-type Secret = Zeroizing<[u8; 32]>;
+pub type Secret = Zeroizing<[u8; 32]>;
 
 /// Why a key file is refused.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +58,14 @@ pub enum KeyError {
         key: &'static str,
         /// The file.
         path: PathBuf,
+        /// What kind of thing it holds; never the thing.
+        found: String,
+    },
+    /// The environment variable that stands for the file holds no key.
+    #[error("{variable}: found {found}, expected 32 bytes as 64 hex digits, with or without 0x")]
+    Variable {
+        /// Its name.
+        variable: &'static str,
         /// What kind of thing it holds; never the thing.
         found: String,
     },
@@ -121,6 +129,26 @@ pub fn check_challenge_key(path: &Path) -> Result<(), KeyError> {
 
 const CHALLENGE: &str = "server.challenge_key_file";
 
+/// The environment variable that holds the local API's key, for those who keep no key files.
+pub const LOCAL_KEY_VARIABLE: &str = "FAREBOX_LOCAL_KEY";
+
+/// The key of the local API: of the environment, else of the file, which is made when absent.
+pub fn local_key(path: &Path) -> Result<Secret, KeyError> {
+    if let Some(text) = std::env::var_os(LOCAL_KEY_VARIABLE) {
+        let text = Zeroizing::new(text.into_encoded_bytes());
+        let malformed = |found| KeyError::Variable { variable: LOCAL_KEY_VARIABLE, found };
+        return parse(&text).map_err(malformed);
+    }
+    match make(path) {
+        Ok(()) => tracing::info!(path = %path.display(), "made a new key for the local API"),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(cause) => return Err(KeyError::Io { key: LOCAL, path: path.into(), cause }),
+    }
+    read(LOCAL, path)
+}
+
+const LOCAL: &str = "local.key_file";
+
 /// Makes a key file with random bytes; `AlreadyExists` when there is one. The file appears whole or not at
 /// all: it is written under another name first.
 fn make(path: &Path) -> io::Result<()> {
@@ -162,16 +190,21 @@ fn read(key: &'static str, path: &Path) -> Result<Secret, KeyError> {
     if text.len() as u64 > KEY_FILE_BYTES_MAX {
         return Err(malformed(format!("more than {KEY_FILE_BYTES_MAX} bytes")));
     }
+    parse(&text).map_err(malformed)
+}
+
+/// 32 bytes in hex; otherwise what kind of thing it is.
+pub fn parse(text: &[u8]) -> Result<Secret, String> {
     let digits = text.trim_ascii();
     let digits = digits.strip_prefix(b"0x").unwrap_or(digits);
     let mut secret = Zeroizing::new([0; 32]);
     if digits.len() != 64 {
-        return Err(malformed(format!("{} characters", digits.len())));
+        return Err(format!("{} characters", digits.len()));
     }
     for (byte, pair) in secret.iter_mut().zip(digits.chunks_exact(2)) {
         let [high, low] = [pair[0], pair[1]].map(|digit| char::from(digit).to_digit(16));
         let (Some(high), Some(low)) = (high, low) else {
-            return Err(malformed("characters that are no hex digits".into()));
+            return Err("characters that are no hex digits".into());
         };
         *byte = (high * 16 + low) as u8;
     }

@@ -11,6 +11,7 @@ mod config;
 mod copy;
 mod gateway;
 mod keys;
+mod local;
 mod logging;
 mod serve;
 mod signals;

@@ -17,20 +17,23 @@ use farebox_engine::{
     BackendVariableError, Engine, EngineError, Health, MemoryLedger, RocksLedger, backend_from_environment,
 };
 use farebox_settlement::PayeeSigner;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::admin::Admin;
-use crate::cli::{End, load_config};
-use crate::config::{Config, ConfigError, Ledger};
+use crate::cli::{End, load_config_for};
+use crate::config::{Config, ConfigError, Ledger, Purpose, SERVES};
 use crate::gateway::{self, Bounds, Gateway};
 use crate::keys::{self, KeyError};
+use crate::local::ListenError;
 use crate::signals::Signals;
 
 mod door;
+mod local;
 mod retire;
 pub mod settlement;
+pub mod standalone;
 
 use settlement::{Settlement, SettlementError};
 
@@ -50,6 +53,8 @@ enum ServeError {
     Ledger(#[from] farebox_engine::LedgerError),
     #[error(transparent)]
     Settlement(#[from] SettlementError),
+    #[error(transparent)]
+    Local(#[from] ListenError),
     #[error("{key}: cannot listen on {address}: {cause}")]
     Listen { key: &'static str, address: SocketAddr, cause: io::Error },
     #[error("cannot {what}: {cause}")]
@@ -73,7 +78,7 @@ impl ServeError {
 
 /// `--check-config`: the configuration, the key files and the backend; no chain, no ledger, no address. Makes nothing.
 pub fn check(path: &Path) -> End {
-    let checked = load_config(path).map_err(ServeError::from).and_then(|config| {
+    let checked = load_config_for(path, Purpose::Serve).map_err(ServeError::from).and_then(|config| {
         backend_from_environment()?;
         keys::check_challenge_key(&config.server.challenge_key_file)?;
         Ok(keys::payee_key(&config)?)
@@ -89,18 +94,34 @@ pub fn check(path: &Path) -> End {
 
 /// Serves until a signal.
 pub fn run(path: &Path) -> End {
-    let config = match load_config(path) {
+    let config = match load_config_for(path, Purpose::Serve) {
         Ok(config) => config,
         Err(error) => return fail(&error.into()),
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(cause) => return fail(&ServeError::System { what: "start the runtime", cause }),
-    };
-    match runtime.block_on(serve(config)) {
+    match runtime().and_then(|runtime| runtime.block_on(serve(config))) {
         Ok(()) => End::Done,
         Err(error) => fail(&error),
     }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, ServeError> {
+    let made = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    made.map_err(|cause| ServeError::System { what: "start the runtime", cause })
+}
+
+/// Where metrics are counted from now on.
+fn recorder() -> Result<PrometheusHandle, ServeError> {
+    let installed = PrometheusBuilder::new().install_recorder();
+    installed.map_err(|error| ServeError::System { what: "start metrics", cause: io::Error::other(error) })
+}
+
+/// A second signal ends the process at once.
+fn wait_for_second_signal(mut signals: Signals) {
+    tokio::spawn(async move {
+        signals.next().await;
+        tracing::warn!("a second signal: ending at once");
+        std::process::exit(EXIT_SECOND_SIGNAL);
+    });
 }
 
 fn fail(error: &ServeError) -> End {
@@ -116,16 +137,14 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let payee_key = keys::payee_key(&config)?;
     let challenge_key = keys::challenge_key(&config.server.challenge_key_file)?;
     let door_config = door::config(&config, &challenge_key);
-    let metrics = PrometheusBuilder::new()
-        .install_recorder()
-        .map_err(|error| ServeError::System { what: "start metrics", cause: io::Error::other(error) })?;
+    let metrics = recorder()?;
 
     let (engine, snapshots) = start_engine(&config).await?;
     let (backend, tables_bytes_max) =
         (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
     tracing::info!(backend, tables_bytes_max, "vouchers are verified");
     let started = start(&config, &engine, payee_key, door_config, (metrics, snapshots)).await;
-    let Started { settlement, gateway, admin, stop } = match started {
+    let Started { settlement, gateway, admin, local, stop } = match started {
         Ok(started) => started,
         Err(error) => {
             // The ledger is open: close it in order, whatever stopped us.
@@ -144,17 +163,14 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         None => tracing::info!("stopping: no new requests are taken"),
         Some(error) => tracing::error!(%error, "stopping"),
     }
-    tokio::spawn(async move {
-        signals.next().await;
-        tracing::warn!("a second signal: ending at once");
-        std::process::exit(EXIT_SECOND_SIGNAL);
-    });
+    wait_for_second_signal(signals);
     stop.send_replace(true);
     match gateway.await {
         Ok(0) => {}
         Ok(cut) => tracing::warn!(cut, "connections were cut: they did not end within server.drain_s"),
         Err(error) => tracing::error!(%error, "the gateway ended early"),
     }
+    local.ended().await;
     settlement.stop().await;
     let closed = engine.shutdown().await;
     admin.ended().await;
@@ -213,6 +229,7 @@ struct Started {
     settlement: Settlement,
     gateway: tokio::task::JoinHandle<usize>,
     admin: crate::admin::Running,
+    local: local::Running,
     stop: watch::Sender<bool>,
 }
 
@@ -221,13 +238,14 @@ async fn start(
     engine: &Engine,
     payee_key: PayeeSigner,
     door_config: farebox_engine::http::DoorConfig,
-    (metrics, snapshots): (metrics_exporter_prometheus::PrometheusHandle, Option<Snapshots>),
+    (metrics, snapshots): (PrometheusHandle, Option<Snapshots>),
 ) -> Result<Started, ServeError> {
     // The addresses first: a port that is taken is the most common mistake, and nothing has begun yet.
     let listener = listen("server.listen", config.server.listen).await?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
-    let address = local(&listener)?;
-    let admin_address = local(&admin_listener)?;
+    let address = local_address(&listener)?;
+    let admin_address = local_address(&admin_listener)?;
+    let doors = local::Doors::open(config).await?;
 
     let settlement = Settlement::start(config, engine, payee_key).await?;
     let door = farebox_engine::http::Door::new(
@@ -240,15 +258,18 @@ async fn start(
         .map_err(|cause| ServeError::System { what: "read the system's root certificates", cause })?;
 
     let (stop, stopped) = watch::channel(false);
+    let stopped_too = stopped.clone();
     if let Some(retention) = config.books.retention {
         tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
     }
     let admin = Admin { engine: engine.clone(), probe: settlement.probe(), metrics, snapshots };
     let admin = admin.serve(admin_listener, stopped.clone());
     let gateway = tokio::spawn(gateway::run(listener, Arc::new(gateway), bounds(config), stopped));
-    announce(address, admin_address);
-    tracing::info!(listen = %address, admin = %admin_address, upstream = %config.upstream.url, "serving");
-    Ok(Started { settlement, gateway, admin, stop })
+    announce(address, admin_address, &doors);
+    let local = doors.serve(config, engine, settlement.chain(), &stopped_too);
+    let upstream = &config.upstream.as_ref().expect(SERVES).url;
+    tracing::info!(listen = %address, admin = %admin_address, %upstream, "serving");
+    Ok(Started { settlement, gateway, admin, local, stop })
 }
 
 fn bounds(config: &Config) -> Bounds {
@@ -264,13 +285,19 @@ async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, S
     TcpListener::bind(address).await.map_err(|cause| ServeError::Listen { key, address, cause })
 }
 
-fn local(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
+fn local_address(listener: &TcpListener) -> Result<SocketAddr, ServeError> {
     listener.local_addr().map_err(|cause| ServeError::System { what: "read the address", cause })
 }
 
 /// Tells who started us where we listen: the ports may have been 0.
-fn announce(listen: SocketAddr, admin_listen: SocketAddr) {
-    let line = serde_json::json!({ "listen": listen, "adminListen": admin_listen });
+fn announce(listen: SocketAddr, admin_listen: SocketAddr, doors: &local::Doors) {
+    let mut line = serde_json::json!({ "listen": listen, "adminListen": admin_listen });
+    doors.tell(&mut line);
+    print(&line);
+}
+
+/// Says one line to who started us.
+fn print(line: &serde_json::Value) {
     let mut stdout = io::stdout().lock();
     // Nobody has to listen.
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());

@@ -49,5 +49,10 @@ pub use layer::{PaymentLayer, PaymentService};
 pub use paid::{Captured, Paid, PaidStop};
 pub use route::{Meter, Route};
 
+/// Refusals as problems, for a service that speaks with payers itself: the same words as the door's.
+pub mod problems {
+    pub use super::problem::{chain, close, engine, refusal, rejection};
+}
+
 /// An error of a body.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

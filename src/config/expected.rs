@@ -10,6 +10,12 @@ pub(super) fn expected(key: &str) -> &'static str {
             "the name of the protection space, such as \"api.example.com\": 1 to 255 visible ASCII characters without spaces, quotes, backslashes and bars"
         }
         "server.challenge_key_file" => "the path of a key file, which is made when absent",
+        "local.key_file" => "the path of a key file, which is made when absent",
+        "local.socket" => {
+            "the path of a Unix socket, such as \"farebox.sock\", of at most 96 bytes with its folder"
+        }
+        "local.listen" => "an IP address and a port, such as \"127.0.0.1:8404\" (port 0 takes a free one)",
+        "local.connections_max" => "a whole number, 1 to 65536",
         "payee.key_file" => "the path of the key file that signs settle and close",
         "server.challenge_lifetime_s" => "seconds, 60 to 31536000",
         "server.drain_s" => "seconds, 0 to 3600",
@@ -83,6 +89,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "server.trust_forwarded_headers"
         | "route[].free"
         | "route[].paid_empty_post"
+        | "local.allow_remote"
         | "ledger.allow_volatile" => "true or false",
         "ledger.kind" => "\"rocksdb\", or \"memory\" (tests only)",
         "ledger.path" => "the directory of the books, such as \"farebox-data\"",
@@ -96,7 +103,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.resident_bytes_max" => "bytes, 16777216 to 1099511627776",
         "limits.signer_tables_bytes_max" => "bytes, 1048576 to 1099511627776",
         "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk"
-        | "settlement" | "books" => "a table of keys",
+        | "settlement" | "books" | "local" => "a table of keys",
         "route[]" => "a table with path, amount, unit and meter",
         _ => "a value of another type",
     }

@@ -14,6 +14,7 @@ use farebox_core::units::{Address, Amount, ChainId};
 mod books;
 mod expected;
 mod limits;
+mod local;
 mod parse;
 mod problem;
 mod raw;
@@ -24,6 +25,7 @@ mod source;
 
 pub use books::Books;
 pub use limits::Limits;
+pub use local::Local;
 pub use parse::{RpcUrl, UpstreamUrl};
 pub use problem::ConfigError;
 pub use route::{Fare, Found, Meter, Routes, read_path};
@@ -38,13 +40,16 @@ pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The most RPC endpoints.
 pub const RPC_MAX: usize = 8;
 
+/// Why a server's configuration has all of its parts.
+pub const SERVES: &str = "a configuration that is read to serve has a realm and an upstream";
+
 /// Everything the program is told.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `[server]`
     pub server: Server,
-    /// `[upstream]`
-    pub upstream: Upstream,
+    /// `[upstream]`; a server has one.
+    pub upstream: Option<Upstream>,
     /// `[chain]`
     pub chain: Chain,
     /// `[payee]`
@@ -65,6 +70,17 @@ pub struct Config {
     pub risk: farebox_core::channel::Limits,
     /// `[settlement]`
     pub settlement: Settlement,
+    /// `[local]`
+    pub local: Local,
+}
+
+/// For what a configuration is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// `farebox serve`: needs a realm, an upstream and routes.
+    Serve,
+    /// Everything else: they may be there.
+    Books,
 }
 
 /// Where Farebox listens, and what it calls itself.
@@ -74,8 +90,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Health, readiness, metrics, the read-only view of the books.
     pub admin_listen: SocketAddr,
-    /// The protection space that challenges name.
-    pub realm: Realm,
+    /// The protection space that challenges name; a server has one.
+    pub realm: Option<Realm>,
     /// The key that binds challenges.
     pub challenge_key_file: PathBuf,
     /// How long a challenge is good.
@@ -153,6 +169,7 @@ impl Config {
     /// file, a chain or a network. Relative paths are taken from the file's directory.
     pub fn load(
         path: &Path,
+        purpose: Purpose,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let unreadable = |cause| ConfigError::Unreadable { path: path.into(), cause };
@@ -162,37 +179,60 @@ impl Config {
             return Err(unreadable(std::io::Error::other(what)));
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Self::parse(path, &text, environment)
+        Self::parse_for(path, purpose, &text, environment)
     }
 
-    /// [`Config::load`] of a text that was read from `path`.
+    /// [`Config::load`] of a text that was read from `path`, for a server.
+    #[cfg(test)]
     pub fn parse(
         path: &Path,
         text: &str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
+        Self::parse_for(path, Purpose::Serve, text, environment)
+    }
+
+    /// [`Config::load`] of a text that was read from `path`.
+    pub fn parse_for(
+        path: &Path,
+        purpose: Purpose,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
         let source::Loaded { raw, mut problems } = source::merge(path, text, environment)?;
         let directory = path.parent().unwrap_or(Path::new(""));
-        let config = Self::check(&raw, directory, &mut problems);
+        let config = Self::check(&raw, purpose, directory, &mut problems);
         match (config, problems.into_vec()) {
             (Some(config), problems) if problems.is_empty() => Ok(config),
             (_, problems) => Err(ConfigError::Invalid { path: path.into(), problems }),
         }
     }
 
-    fn check(raw: &Raw, directory: &Path, problems: &mut Problems) -> Option<Self> {
-        let server = server(&raw.server, directory, problems);
-        let upstream = upstream(&raw.upstream, problems);
+    fn check(raw: &Raw, purpose: Purpose, directory: &Path, problems: &mut Problems) -> Option<Self> {
+        let serves = purpose == Purpose::Serve;
+        let server = server(&raw.server, serves, directory, problems);
+        let upstream = match &raw.upstream {
+            Some(raw) => upstream(raw, problems).map(Some),
+            None if serves => {
+                problems.add("upstream", "nothing", expected("upstream"));
+                None
+            }
+            None => Some(None),
+        };
         let chain = chain(&raw.chain, problems);
         let payee = payee(&raw.payee, directory, problems);
         let escrow = escrow(&raw.escrow, problems);
         let voucher = voucher(&raw.voucher, problems);
-        let routes = route::routes(&raw.route, problems);
+        let routes = match raw.route.is_empty() && !serves {
+            true => Some(Routes::default()),
+            false => route::routes(&raw.route, problems),
+        };
         let ledger = ledger(&raw.ledger, directory, problems);
         let limits = limits::limits(&raw.limits, problems);
         let books = books::books(&raw.books, problems);
         let risk = risk::risk(&raw.risk, problems);
         let settlement = settlement::settlement(&raw.settlement, problems);
+        let local = local::local(&raw.local, directory, problems);
         Some(Self {
             server: server?,
             upstream: upstream?,
@@ -206,11 +246,12 @@ impl Config {
             books: books?,
             risk: risk?,
             settlement: settlement?,
+            local: local?,
         })
     }
 }
 
-fn server(raw: &raw::Server, directory: &Path, problems: &mut Problems) -> Option<Server> {
+fn server(raw: &raw::Server, serves: bool, directory: &Path, problems: &mut Problems) -> Option<Server> {
     let mut listen =
         |key: &str, value: &str| problems.check(key, value, expected(key), |text| text.parse().ok());
     let public = listen("server.listen", &raw.listen);
@@ -221,7 +262,16 @@ fn server(raw: &raw::Server, directory: &Path, problems: &mut Problems) -> Optio
         let found = quoted(&raw.admin_listen);
         problems.add("server.admin_listen", found, "another address than server.listen");
     }
-    let realm = problems.check("server.realm", &raw.realm, expected("server.realm"), parse::realm);
+    let realm = match &raw.realm {
+        Some(realm) => {
+            problems.check("server.realm", realm, expected("server.realm"), parse::realm).map(Some)
+        }
+        None if serves => {
+            problems.add("server.realm", "nothing", expected("server.realm"));
+            None
+        }
+        None => Some(None),
+    };
     let key_file = file("server.challenge_key_file", &raw.challenge_key_file, directory, problems);
     let lifetime =
         duration("server.challenge_lifetime_s", raw.challenge_lifetime_s, 60, 31_536_000, problems);

@@ -10,8 +10,10 @@ use serde::Deserialize;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Raw {
+    #[serde(default)]
     pub server: Server,
-    pub upstream: Upstream,
+    /// Only a server has one.
+    pub upstream: Option<Upstream>,
     pub chain: Chain,
     pub payee: Payee,
     #[serde(default)]
@@ -29,6 +31,8 @@ pub(super) struct Raw {
     pub settlement: Settlement,
     #[serde(default)]
     pub books: Books,
+    #[serde(default)]
+    pub local: Local,
 }
 
 /// `[server]`: where Farebox listens, and what it calls itself.
@@ -42,7 +46,7 @@ pub(super) struct Server {
     #[serde(default = "default_admin_listen")]
     pub admin_listen: String,
     /// The protection space that challenges name; usually the public host name.
-    pub realm: String,
+    pub realm: Option<String>,
     /// The key that binds challenges to this server; made when absent.
     #[serde(default = "default_challenge_key_file")]
     pub challenge_key_file: String,
@@ -55,6 +59,20 @@ pub(super) struct Server {
     /// Whether `X-Forwarded-*` of the client side is believed (a proxy of yours stands in front).
     #[serde(default)]
     pub trust_forwarded_headers: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: default_listen(),
+            admin_listen: default_admin_listen(),
+            realm: None,
+            challenge_key_file: default_challenge_key_file(),
+            challenge_lifetime_s: default_challenge_lifetime_s(),
+            drain_s: default_drain_s(),
+            trust_forwarded_headers: false,
+        }
+    }
 }
 
 /// `[upstream]`: the service that is paid for.
@@ -318,6 +336,34 @@ impl Default for Settlement {
             batch_claims_max: 32,
             batch_gas_max: 30_000_000,
             batches_in_flight_max: 8,
+        }
+    }
+}
+
+/// `[local]`: the engine's API for services beside Farebox.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Local {
+    /// A Unix socket (mode 0600); absent: none.
+    pub socket: Option<String>,
+    /// A TCP address, for which a key is needed; absent: none.
+    pub listen: Option<String>,
+    /// The key that TCP clients show; made when absent.
+    pub key_file: String,
+    /// Says that an address beyond the loopback interface is wanted.
+    pub allow_remote: bool,
+    /// Open connections.
+    pub connections_max: u64,
+}
+
+impl Default for Local {
+    fn default() -> Self {
+        Self {
+            socket: None,
+            listen: None,
+            key_file: "local.key".into(),
+            allow_remote: false,
+            connections_max: 256,
         }
     }
 }

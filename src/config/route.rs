@@ -128,7 +128,7 @@ impl Route {
 }
 
 /// All routes, in order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Routes(Vec<Route>);
 
 /// What the routes say about a request.

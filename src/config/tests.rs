@@ -449,7 +449,8 @@ fn broken_toml_names_the_file_and_the_line() {
 
 #[test]
 fn an_absent_file_is_named() {
-    let error = Config::load(Path::new("/nonexistent/farebox.toml"), []).unwrap_err().to_string();
+    let error =
+        Config::load(Path::new("/nonexistent/farebox.toml"), Purpose::Serve, []).unwrap_err().to_string();
     assert!(error.starts_with("/nonexistent/farebox.toml: cannot be read: "), "{error}");
 }
 
@@ -551,4 +552,36 @@ fn the_journal_is_kept_as_asked() {
     assert_eq!(kept(""), (None, None));
     assert_eq!(kept("journal_keep_days = 400"), (Some(400 * 86_400), None));
     assert_eq!(kept("journal_keep_days = 1\njournal_keep_frames = 9"), (Some(86_400), Some(9)));
+}
+
+#[test]
+fn what_only_a_gateway_needs_may_be_left_out_for_the_books() {
+    let start = GOOD.find("[[route]]").unwrap();
+    let end = GOOD.find("[ledger]").unwrap();
+    let bare = format!("{}{}", &GOOD[GOOD.find("[chain]").unwrap()..start], &GOOD[end..]);
+    let config = Config::parse_for(Path::new(PATH), Purpose::Books, &bare, []).unwrap();
+    assert!(config.upstream.is_none() && config.server.realm.is_none());
+    assert!(config.routes.as_slice().is_empty());
+    assert_eq!(config.local.socket, None);
+    let refusals = refusals(&bare, &[]);
+    for key in ["server.realm: found nothing", "upstream: found nothing", "route: found 0 routes"] {
+        assert!(refusals.iter().any(|refusal| refusal.starts_with(key)), "{refusals:#?}");
+    }
+}
+
+#[test]
+fn the_local_api_stays_on_this_machine_unless_it_is_told() {
+    let with = |keys: &str| format!("{GOOD}\n[local]\n{keys}\n");
+    let config = parse(&with("socket = \"s\"\nlisten = \"127.0.0.1:8404\""), &[]).unwrap();
+    assert_eq!(config.local.socket, Some("/etc/farebox/s".into()));
+    assert_eq!(config.local.listen, Some("127.0.0.1:8404".parse().unwrap()));
+    assert_eq!(config.local.key_file, Path::new("/etc/farebox/local.key"));
+    let found = refusals(&with("listen = \"0.0.0.0:8404\""), &[]);
+    assert!(
+        found[0].starts_with("local.listen: found \"0.0.0.0:8404\", expected an address of the loopback")
+    );
+    assert!(parse(&with("listen = \"0.0.0.0:8404\"\nallow_remote = true"), &[]).is_ok());
+    let long = format!("socket = \"{}\"", "s".repeat(97));
+    assert!(refusals(&with(&long), &[])[0].starts_with("local.socket: found "));
+    assert!(refusals(&with("connections_max = 0"), &[])[0].starts_with("local.connections_max: found 0"));
 }

@@ -125,7 +125,8 @@ async fn only_a_success_is_charged_and_everything_else_is_passed_on() {
 #[tokio::test]
 async fn a_slow_upstream_costs_nothing() {
     let upstream = upstream::Upstream::start().await;
-    let quick = |config: &mut Config| config.upstream.response_timeout = Duration::from_millis(50);
+    let quick =
+        |config: &mut Config| config.upstream.as_mut().unwrap().response_timeout = Duration::from_millis(50);
     let world = World::start(&upstream.url, BOUNDS, quick).await;
     let payer = world.payer().await;
     let challenge = world.challenge("/v1/x").await;

@@ -7,7 +7,7 @@ use farebox_engine::core::units::Address;
 use farebox_engine::core::voucher::ProtocolVersion;
 use farebox_engine::http::{DoorConfig, Escrow};
 
-use crate::config::Config;
+use crate::config::{Config, SERVES};
 
 /// The door's configuration. Escrows are offered v2 first.
 pub(super) fn config(config: &Config, challenge_key: &[u8; 32]) -> DoorConfig {
@@ -17,8 +17,9 @@ pub(super) fn config(config: &Config, challenge_key: &[u8; 32]) -> DoorConfig {
     let operator = config.payee.operator.unwrap_or(Address::ZERO);
     let chain_id = config.chain.id;
     let escrow = |protocol, address, operator| Escrow { protocol, chain_id, address, operator };
-    let mut door = DoorConfig::new(config.server.realm.clone(), ChallengeKeys::new(key), payee, token)
-        .escrow(escrow(ProtocolVersion::V2, config.escrow.v2, operator));
+    let mut door =
+        DoorConfig::new(config.server.realm.clone().expect(SERVES), ChallengeKeys::new(key), payee, token)
+            .escrow(escrow(ProtocolVersion::V2, config.escrow.v2, operator));
     if let Some(v1) = config.escrow.v1 {
         // The legacy escrow knows no operators.
         door = door.escrow(escrow(ProtocolVersion::V1, v1, Address::ZERO));

@@ -15,7 +15,7 @@ use crate::pipeline::report_limited;
 use crate::{EngineError, Refusal};
 
 /// A refusal on its way to the answer. Boxed: it is the rare case of every result here.
-pub(super) type Refused = Box<Problem>;
+pub type Refused = Box<Problem>;
 
 /// When a client should ask again about something that is on its way.
 const RETRY_SOON_S: u64 = 1;
@@ -74,7 +74,7 @@ pub(super) fn other_signer(channel: ChannelId) -> Refused {
 }
 
 /// What the books or the verifier refused.
-pub(super) fn refusal(refusal: &Refusal, channel: ChannelId) -> Refused {
+pub fn refusal(refusal: &Refusal, channel: ChannelId) -> Refused {
     match refusal {
         Refusal::Channel(found) => rejection(found, channel),
         Refusal::Voucher(found) => voucher(found, channel),
@@ -82,7 +82,7 @@ pub(super) fn refusal(refusal: &Refusal, channel: ChannelId) -> Refused {
 }
 
 /// What the rules refused.
-pub(super) fn rejection(rejection: &Rejection, channel: ChannelId) -> Refused {
+pub fn rejection(rejection: &Rejection, channel: ChannelId) -> Refused {
     let (kind, detail) = match rejection {
         Rejection::ChannelNotFound => (ProblemType::ChannelNotFound, rejection.to_string()),
         // The drafts have no type for a pending close; reference servers answer like this.
@@ -185,7 +185,7 @@ pub(super) fn voucher(error: &VoucherError, channel: ChannelId) -> Refused {
 }
 
 /// The machine failed: nothing was refused.
-pub(super) fn engine(error: &EngineError) -> Refused {
+pub fn engine(error: &EngineError) -> Refused {
     let (detail, retry_after_s) = match error {
         EngineError::Busy { retry_after_ms } => {
             ("the server is busy; nothing was done", retry_after_ms.div_ceil(1_000).max(1))
@@ -197,7 +197,7 @@ pub(super) fn engine(error: &EngineError) -> Refused {
 }
 
 /// An `open` or `topUp` that did not happen, or may not have happened (rule 10).
-pub(super) fn chain(refusal: &ChainRefusal, channel: ChannelId) -> Refused {
+pub fn chain(refusal: &ChainRefusal, channel: ChannelId) -> Refused {
     let unavailable = |detail: &str| {
         Box::new(Problem::new(ProblemType::Unavailable, detail).on(channel).retry_after(RETRY_LATER_S))
     };
@@ -217,7 +217,7 @@ pub(super) fn chain(refusal: &ChainRefusal, channel: ChannelId) -> Refused {
 }
 
 /// A close that did not happen, or may not have happened (rule 10).
-pub(super) fn close(failure: &CloseFailure, channel: ChannelId) -> Refused {
+pub fn close(failure: &CloseFailure, channel: ChannelId) -> Refused {
     let detail = match failure {
         CloseFailure::NotSent { .. } => "the close could not be sent; the channel is still open, try again",
         CloseFailure::Reverted { .. } => "the close transaction failed; the channel is still open, try again",

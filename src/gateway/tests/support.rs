@@ -105,14 +105,18 @@ impl World {
         let engine =
             Engine::start(farebox_engine::Config::default(), MemoryLedger::new(), SystemClock).unwrap();
         let keys = ChallengeKeys::new(ChallengeKey::new(&[7; 32]).unwrap());
-        let mut door_config =
-            DoorConfig::new(config.server.realm.clone(), keys, config.payee.address, config.payee.token)
-                .escrow(Escrow {
-                    protocol: ProtocolVersion::V2,
-                    chain_id: CHAIN,
-                    address: config.escrow.v2,
-                    operator: Address::ZERO,
-                });
+        let mut door_config = DoorConfig::new(
+            config.server.realm.clone().unwrap(),
+            keys,
+            config.payee.address,
+            config.payee.token,
+        )
+        .escrow(Escrow {
+            protocol: ProtocolVersion::V2,
+            chain_id: CHAIN,
+            address: config.escrow.v2,
+            operator: Address::ZERO,
+        });
         door_config.need_voucher_wait_ms_max = 2_000;
         let chain = Arc::new(Opens { deposit: Amount::new(1_000) });
         let door = Door::new(engine.clone(), chain, door_config, Arc::new(SystemClock));

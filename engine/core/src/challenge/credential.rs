@@ -228,6 +228,17 @@ impl fmt::Debug for VoucherFields {
 }
 
 impl Payload {
+    /// Reads a payload that comes without its challenge: from a service that checked that itself.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it; never what is in it.
+    pub fn parse(json: &[u8]) -> Result<Self, CredentialError> {
+        let value: Value = serde_json::from_slice(json)
+            .map_err(|error| CredentialError::NotJson { line: error.line(), column: error.column() })?;
+        Self::read(value.as_object().ok_or(CredentialError::NotAnObject)?)
+    }
+
     /// The action's name on the wire.
     pub const fn action(&self) -> &'static str {
         match self {
