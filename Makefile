@@ -42,14 +42,14 @@ test: lint test-rust test-contracts test-interop
 
 lint: setup
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --features farebox-benches/books,farebox-engine/failpoints --all-targets -- -D warnings
+	cargo clippy --locked --workspace --features farebox-benches/books,farebox-engine/failpoints,failpoints --all-targets -- -D warnings
 	scripts/check-no-std.sh
 	scripts/check-lanes-inlined.sh
 	scripts/check-lean-build.sh
 
 test-rust: setup
 	# All features in one build: two would compile half of the dependencies twice.
-	cargo test --locked --workspace --features farebox-benches/books,farebox-engine/failpoints
+	cargo test --locked --workspace --features farebox-benches/books,farebox-engine/failpoints,failpoints
 	# Once more with the bound of every limb checked.
 	cargo test --locked -p farebox-crypto --features verify
 

@@ -11,7 +11,9 @@ mod channels;
 mod check;
 mod decode_open;
 mod devnet;
+mod export;
 mod plan;
+mod reconcile;
 mod restore;
 mod settle;
 mod verify;
@@ -21,7 +23,7 @@ use crate::{config, logging, serve};
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `verify`: every voucher is valid
-  1  `verify`: a voucher is invalid; `serve`: the server failed while it ran; `check`: something is wrong;
+  1  `verify`: a voucher is invalid; `serve`: the server failed while it ran; `check`: something is wrong; `reconcile`: something differs;
      `restore --reconcile`: books and chain cannot both be right
   2  bad arguments, or input that cannot be used
   3  the configuration, a key file or FAREBOX_BACKEND is refused, also because the chain is another than
@@ -98,6 +100,35 @@ enum Command {
         /// The configuration (TOML).
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Print every money event: the journal, and what settlement sent and paid for it; also beside a running server.
+    #[command(after_help = EXIT_CODES)]
+    Export {
+        /// The configuration that names the ledger.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// One row a line.
+        #[arg(long, value_enum, default_value = "csv")]
+        format: export::Format,
+        /// From this time on: Unix seconds, or RFC 3339.
+        #[arg(long, alias = "since", value_name = "TIME", value_parser = export::time)]
+        from: Option<farebox_core::units::UnixSeconds>,
+        /// Before this time.
+        #[arg(long, value_name = "TIME", value_parser = export::time)]
+        to: Option<farebox_core::units::UnixSeconds>,
+        /// Of this channel alone.
+        #[arg(long, value_name = "ID", value_parser = export::channel)]
+        channel: Option<farebox_core::units::ChannelId>,
+    },
+    /// Compare books, journal and chain, and name every channel and amount that differ. Changes nothing.
+    #[command(after_help = EXIT_CODES)]
+    Reconcile {
+        /// The configuration that names the ledger and the chain.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Copy the books into a folder, of a running server or without one.
     #[command(after_help = EXIT_CODES)]
@@ -200,6 +231,10 @@ impl Cli {
             Command::Channels { config, json } => channels::run(&config, json),
             Command::Plan { config, json } => plan::run(&config, json),
             Command::Settle { config } => settle::run(&config),
+            Command::Export { config, format, from, to, channel } => {
+                export::run(&config, format, export::Wanted { from, to, channel })
+            }
+            Command::Reconcile { config, json } => reconcile::run(&config, json),
             Command::Backup { config, to, admin } => backup::run(&config, &to, admin),
             Command::Check { config, path, json } => check::run(config.as_deref(), path.as_deref(), json),
             Command::Restore { config, from, reconcile, close_all } => {

@@ -18,5 +18,7 @@ mod signals;
 mod view;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    farebox_settlement::fail_points::arm();
     cli::Cli::parse().run().into()
 }

@@ -89,6 +89,15 @@ impl BooksAtRest {
         Account { hold, ..account(config, signer, channel) }
     }
 
+    /// The transactions that may still happen, or whose end the books may not know.
+    ///
+    /// # Errors
+    ///
+    /// [`BooksAtRestError`].
+    pub fn intents(ledger: &impl LedgerRead) -> Result<Vec<Intent>, BooksAtRestError> {
+        Ok(Intent::read(&ledger.notes(Intent::PREFIX)?)?)
+    }
+
     /// The channels that are set apart, each with its reason.
     pub fn stuck(&self) -> impl Iterator<Item = &Quarantine> {
         self.stuck.values()

@@ -126,6 +126,13 @@ impl Intent {
     }
 
     fn encode(&self) -> Vec<u8> {
+        let mut out = self.encode_without_bytes();
+        out.extend_from_slice(&self.bytes);
+        out
+    }
+
+    /// Everything but the signed transaction.
+    pub(crate) fn encode_without_bytes(&self) -> Vec<u8> {
         let mut out = vec![VERSION];
         out.extend_from_slice(self.sender.as_slice());
         out.extend_from_slice(self.fee_token.as_slice());
@@ -150,11 +157,27 @@ impl Intent {
             out.extend_from_slice(&call.deposit.get().to_le_bytes());
             out.extend_from_slice(&call.close_asked_at.map_or(0, |at| at.0).to_le_bytes());
         }
-        out.extend_from_slice(&self.bytes);
         out
     }
 
     fn decode(tx_hash: B256, bytes: &[u8]) -> Result<Self, &'static str> {
+        let (mut intent, rest) = Self::decode_fields(tx_hash, bytes)?;
+        intent.bytes = rest.to_vec();
+        if alloy::primitives::keccak256(&intent.bytes) != tx_hash {
+            return Err("its bytes are those of another transaction");
+        }
+        Ok(intent)
+    }
+
+    /// What [`Self::encode_without_bytes`] gave.
+    pub(crate) fn decode_without_bytes(tx_hash: B256, bytes: &[u8]) -> Result<Self, &'static str> {
+        match Self::decode_fields(tx_hash, bytes)? {
+            (intent, []) => Ok(intent),
+            _ => Err("something stands behind it"),
+        }
+    }
+
+    fn decode_fields(tx_hash: B256, bytes: &[u8]) -> Result<(Self, &[u8]), &'static str> {
         let mut reader = Reader(bytes);
         if reader.take::<1>()? != [VERSION] {
             return Err("it was written by another version");
@@ -176,11 +199,7 @@ impl Intent {
         for _ in 0..u16::from_le_bytes(reader.take()?) {
             intent.calls.push(reader.call()?);
         }
-        intent.bytes = reader.0.to_vec();
-        if alloy::primitives::keccak256(&intent.bytes) != tx_hash {
-            return Err("its bytes are those of another transaction");
-        }
-        Ok(intent)
+        Ok((intent, reader.0))
     }
 }
 
@@ -244,12 +263,12 @@ where
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use alloy::primitives::keccak256;
 
     use super::*;
 
-    fn intent() -> Intent {
+    pub(crate) fn intent() -> Intent {
         let call = |number: u8| IntendedCall {
             channel: ChannelId(B256::repeat_byte(number)),
             escrow: Address::repeat_byte(3),

@@ -13,7 +13,8 @@
 //! | [`intent`], [`quarantine`] | what may have been sent, and what the chain refuses: durable |
 //! | [`fact`], `watcher` | the escrows' events, told to the books |
 //! | `feed`, `worker` | what changed, what is due, and every claim to its end |
-//! | [`reconcile`](mod@reconcile) | compares restored books with the chain |
+//! | [`reconcile`](mod@reconcile), [`differences`](mod@differences) | compare books with the chain: to tell them, or to say so |
+//! | [`history`] | what was sent, and what it cost: for the accounting |
 //!
 //! It decides nothing about money: amounts come from the books (`farebox-core`), the shape of calls and the
 //! fate of transactions from `farebox-settlement-plan`. Nothing on a voucher's way waits for it.
@@ -23,8 +24,15 @@ mod account;
 mod claim;
 pub mod client;
 pub mod config;
+pub mod differences;
 pub mod fact;
+#[cfg(feature = "failpoints")]
+pub mod fail_points;
+#[cfg(not(feature = "failpoints"))]
+#[allow(dead_code, reason = "only tests look at the list")]
+mod fail_points;
 mod feed;
+pub mod history;
 pub mod intent;
 mod opener;
 mod opening;
@@ -50,6 +58,8 @@ pub mod plan {
 pub use account::{BooksAtRest, BooksAtRestError};
 pub use client::{Client, ClientConfig, ClientError};
 pub use config::{Config, Escrow};
+pub use differences::{Difference, differences};
+pub use history::{Execution, SentFate, SentTransaction};
 pub use intent::{Intent, IntentError};
 pub use quarantine::Quarantine;
 pub use reconcile::{Conflict, Correction, ReconcileError, Reconciliation, Retire, reconcile};

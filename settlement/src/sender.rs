@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alloy::primitives::U256;
-use farebox_core::units::{Address, B256, ChannelId, UnixSeconds};
+use farebox_core::units::{Address, ChannelId, UnixSeconds};
 use farebox_engine::{Clock, Engine, Step, Verdict};
 use farebox_settlement_plan::attempt::EXPIRY_MARGIN_SECONDS;
 use farebox_settlement_plan::gas::{FeePolicy, GasPrice, Offer, Pressure};
@@ -26,6 +26,8 @@ use self::simulate::Simulated;
 use crate::claim::{Claimed, Claiming, Failure, Paid};
 use crate::client::{Broadcast, Client, Fate, Head};
 use crate::config::Config;
+use crate::fail_points::{FailPoint, reach};
+use crate::history::{SentFate, SentTransaction};
 use crate::intent::{IntendedCall, Intent, retry_busy};
 use crate::signer::{Order, PayeeSigner};
 use crate::submit::find_refused;
@@ -65,6 +67,7 @@ impl Sender {
             if good.is_empty() {
                 continue;
             }
+            reach(FailPoint::Simulated);
             if self.gas_limit(gas) > self.config.close.gas_limit_max && good.len() > 1 {
                 // The plan's figures were too low: what does not go together goes apart.
                 let second = good.split_off(good.len() / 2);
@@ -99,25 +102,30 @@ impl Sender {
                 return Ok(());
             }
         };
+        reach(FailPoint::Signed);
         // From here on a crash finds it.
         if let Err(error) = intent.keep(&self.engine).await {
             sent.claimed.extend(all(Failure::unavailable(&error)));
             return Ok(());
         }
+        reach(FailPoint::IntentKept);
         let (tx_hash, calls) = (intent.tx_hash, claims.len());
         tracing::info!(%tx_hash, calls, tries, "claiming");
         metrics::counter!("farebox_claim_transactions_total").increment(1);
         let fate = match self.hand_over(&intent).await {
             Ok(fate) => fate,
             Err(failure) => {
-                self.forget(tx_hash).await;
+                self.file(&intent, Some(SentFate::NeverMined)).await;
                 sent.claimed.extend(all(failure));
                 return Ok(());
             }
         };
+        reach(FailPoint::FateKnown);
+        let seen = SentFate::of(&fate);
         match self.conclude(&intent, fate).await {
             Some(Concluded { claimed, is_reverted }) => {
-                self.tell(tx_hash, &claimed).await;
+                reach(FailPoint::Concluded);
+                self.tell(&intent, seen, &claimed).await;
                 if !is_reverted || calls == 1 {
                     sent.claimed.extend(claimed);
                     return Ok(());
@@ -149,8 +157,9 @@ impl Sender {
                 Some(seen) => seen,
                 None => self.await_fate(intent, FOLLOW_WAIT_MS).await,
             };
+            let known = SentFate::of(&seen);
             if let Some(Concluded { claimed, .. }) = self.conclude(intent, seen).await {
-                self.tell(intent.tx_hash, &claimed).await;
+                self.tell(intent, known, &claimed).await;
                 return claimed;
             }
             tokio::time::sleep(Duration::from_millis(self.client.config().retry_pause_ms)).await;
@@ -224,6 +233,7 @@ impl Sender {
         let tx_hash = intent.tx_hash;
         match self.client.broadcast(&intent.bytes, tx_hash).await {
             Broadcast::Taken | Broadcast::Unclear => {
+                reach(FailPoint::Broadcast);
                 Ok(self.await_fate(intent, self.config.close.receipt_wait_ms).await)
             }
             Broadcast::Refused { code, message } => match find_refused(&self.client, tx_hash).await {
@@ -245,15 +255,19 @@ impl Sender {
 
     /// Tells the books what claims did, and then forgets the intent. When the books cannot be told, it stays, and the
     /// next start tells them.
-    async fn tell(&self, tx_hash: B256, claimed: &[Claimed]) {
+    async fn tell(&self, intent: &Intent, fate: Option<SentFate>, claimed: &[Claimed]) {
+        let tx_hash = intent.tx_hash;
         for (channel, result) in claimed {
             let Ok(paid) = result else { continue };
             if let Err(error) = self.tell_end(*channel, paid).await {
                 tracing::error!(%channel, %tx_hash, %error, "the books could not be told what a claim did");
                 return;
             }
+            reach(FailPoint::BooksTold);
         }
-        self.forget(tx_hash).await;
+        reach(FailPoint::BeforeForget);
+        self.file(intent, fate).await;
+        reach(FailPoint::Forgotten);
     }
 
     /// Tells the books what a claim did.
@@ -280,9 +294,18 @@ impl Sender {
         Ok(())
     }
 
-    /// Forgets an intent whose end the books know. One that stays is looked up again at the next start, and does
-    /// nothing then.
-    async fn forget(&self, tx_hash: B256) {
+    /// Puts an intent whose end the books know into the history, and forgets it. One that stays is looked up again at
+    /// the next start, and does nothing then.
+    async fn file(&self, intent: &Intent, fate: Option<SentFate>) {
+        let tx_hash = intent.tx_hash;
+        if let Some(fate) = fate {
+            let intent = Intent { bytes: Vec::new(), ..intent.clone() };
+            let sent = SentTransaction { intent, fate, ended_at: self.clock.now() };
+            if let Err(error) = sent.keep(&self.engine).await {
+                tracing::warn!(%tx_hash, %error, "what became of a transaction could not be written down");
+                return;
+            }
+        }
         if let Err(error) = Intent::forget(tx_hash, &self.engine).await {
             tracing::warn!(%tx_hash, %error, "a finished intent could not be removed");
         }

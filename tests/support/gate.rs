@@ -3,7 +3,7 @@
 //! It stands for nodes and networks that fail. Only `eth_sendRawTransaction` of a transaction with a `close` call
 //! is ever spoiled; everything else passes, so that a test says exactly what went wrong.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -45,6 +45,8 @@ struct Inner {
     closes: Mutex<Closes>,
     calls: Mutex<HashMap<String, u64>>,
     spoiled: Mutex<u64>,
+    /// Raw transactions that claim something.
+    claims: Mutex<HashSet<String>>,
 }
 
 /// The running proxy. Dropping it ends it.
@@ -65,6 +67,7 @@ impl Gate {
             closes: Mutex::default(),
             calls: Mutex::default(),
             spoiled: Mutex::default(),
+            claims: Mutex::default(),
         });
         let router = Router::new().fallback(post(serve)).with_state(Arc::clone(&inner));
         let server = tokio::spawn(async move {
@@ -89,6 +92,11 @@ impl Gate {
         self.inner.calls.lock().expect("no holder panics").get(method).copied().unwrap_or(0)
     }
 
+    /// How many different transactions with a claim were broadcast; the same bytes once more are the same one.
+    pub fn claims(&self) -> usize {
+        self.inner.claims.lock().expect("no holder panics").len()
+    }
+
     /// How many broadcasts were spoiled; what the chain was to get, it has by then.
     pub fn spoiled(&self) -> u64 {
         *self.inner.spoiled.lock().expect("no holder panics")
@@ -111,6 +119,10 @@ impl Inner {
         for request in requests {
             let method = request["method"].as_str().unwrap_or_default();
             *calls.entry(method.to_owned()).or_default() += 1;
+            if method == "eth_sendRawTransaction" && is_claim(&request["params"]) {
+                let raw = request["params"][0].as_str().unwrap_or_default().to_owned();
+                self.claims.lock().expect("no holder panics").insert(raw);
+            }
             closes |= method == "eth_sendRawTransaction" && is_close(&request["params"]);
         }
         closes
@@ -129,6 +141,13 @@ fn is_close(params: &Value) -> bool {
     let raw = params[0].as_str().unwrap_or_default();
     let selectors = [ITempoStreamChannel::closeCall::SELECTOR, ITIP20ChannelReserve::closeCall::SELECTOR];
     selectors.iter().any(|selector| raw.contains(&hex::encode(selector)))
+}
+
+/// Whether a raw transaction has a `close` or a `settle`.
+fn is_claim(params: &Value) -> bool {
+    let raw = params[0].as_str().unwrap_or_default();
+    let selectors = [ITempoStreamChannel::settleCall::SELECTOR, ITIP20ChannelReserve::settleCall::SELECTOR];
+    is_close(params) || selectors.iter().any(|selector| raw.contains(&hex::encode(selector)))
 }
 
 async fn serve(State(inner): State<Arc<Inner>>, body: Bytes) -> Response {

@@ -147,8 +147,23 @@ impl World {
 
     /// Starts the program (again) on the same books.
     pub fn start_server(&mut self) {
+        self.start_server_with(&[]);
+    }
+
+    /// The same, with variables.
+    pub fn start_server_with(&mut self, variables: &[(&str, &str)]) {
         assert!(self.server.is_none(), "the server runs already");
-        self.server = Some(Program::serve(&self.config));
+        self.server = Some(Program::serve(&self.config, variables));
+    }
+
+    /// Waits until the program killed itself.
+    pub async fn killed(&mut self) {
+        use std::os::unix::process::ExitStatusExt;
+        /// The number of SIGKILL.
+        const KILLED: i32 = 9;
+        let mut server = self.server.take().expect("a running server");
+        let status = server.ended().await;
+        assert_eq!(status.signal(), Some(KILLED), "{}", server.log());
     }
 
     /// Asks the program to end, and waits until it did; it must end well.

@@ -18,6 +18,8 @@ use super::farebox;
 const READY_MAX: Duration = Duration::from_secs(60);
 /// How long it may take to end in order.
 const STOP_MAX: Duration = Duration::from_secs(40);
+/// How long a server may take to come to the place where it kills itself.
+const ENDED_MAX: Duration = Duration::from_secs(60);
 /// The pause between two looks whether it ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// Lines of its log that are kept.
@@ -37,10 +39,11 @@ pub struct Program {
 
 impl Program {
     /// Starts `farebox serve` and returns when it said where it listens.
-    pub fn serve(config: &Path) -> Self {
+    pub fn serve(config: &Path, variables: &[(&str, &str)]) -> Self {
         let mut child = Command::new(farebox())
             .args(["serve", "-c"])
             .arg(config)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -79,6 +82,18 @@ impl Program {
             tokio::time::sleep(LOOK_EVERY).await;
         }
         panic!("the server did not end in {STOP_MAX:?}");
+    }
+
+    /// Waits until it ended by itself.
+    pub async fn ended(&mut self) -> ExitStatus {
+        let end = Instant::now() + ENDED_MAX;
+        while Instant::now() < end {
+            if let Some(status) = self.child.try_wait().expect("asks for the child") {
+                return status;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        panic!("the server did not end in {ENDED_MAX:?}");
     }
 
     /// The last lines of its log.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use alloy::primitives::{B256, U64};
+use alloy::primitives::{B256, U64, U128};
 use alloy::rpc::types::Log;
 use farebox_core::units::UnixSeconds;
 use serde::Deserialize;
@@ -25,6 +25,10 @@ pub struct Receipt {
     pub success: bool,
     /// What its calls logged, in order.
     pub logs: Vec<Log>,
+    /// What it used; for the accounting.
+    pub gas_used: u64,
+    /// What a unit of gas cost; for the accounting.
+    pub gas_price: u128,
 }
 
 /// How the wait for a transaction ended.
@@ -46,6 +50,10 @@ struct RawReceipt {
     block_number: Option<U64>,
     status: Option<U64>,
     logs: Vec<Log>,
+    #[serde(default)]
+    gas_used: Option<U64>,
+    #[serde(default)]
+    effective_gas_price: Option<U128>,
 }
 
 impl RawReceipt {
@@ -59,7 +67,9 @@ impl RawReceipt {
         // A receipt without a status says nothing about what happened: never taken for success.
         let status = self.status.ok_or_else(|| bad("a receipt without a status"))?;
         let success = status == U64::from(1);
-        Ok(Some(Receipt { tx_hash, block: block.to(), success, logs: self.logs }))
+        let gas_used = self.gas_used.unwrap_or_default().to();
+        let gas_price = self.effective_gas_price.unwrap_or_default().to();
+        Ok(Some(Receipt { tx_hash, block: block.to(), success, logs: self.logs, gas_used, gas_price }))
     }
 }
 

@@ -16,6 +16,7 @@ use super::look::Asks;
 use crate::claim::call::encode;
 use crate::claim::{Claimed, Claiming, Failure, Paid};
 use crate::client::ChannelOnChain;
+use crate::fail_points::{FailPoint, reach};
 use crate::intent::{IntendedCall, Intent, retry_busy};
 use crate::sender::Sent;
 
@@ -76,7 +77,9 @@ impl Tools {
             .collect();
         let (mut claimed, drafts) = self.drafts(&mut order).await;
         let states = self.states(&drafts, &mut claimed).await;
+        reach(FailPoint::BeforeFix);
         let claims = self.fix(drafts, &states, &mut claimed).await;
+        reach(FailPoint::Fixed);
         let mut open = Vec::new();
         for part in self.by_length(claims) {
             let Sent { claimed: sent, open: unknown } = self.sender.send(part, fee_token, order.tries).await;

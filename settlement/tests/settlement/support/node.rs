@@ -1,6 +1,7 @@
 //! A JSON-RPC node over HTTP that does what a test tells it: answer, refuse, hang, drop, or pass on.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use alloy::transports::http::reqwest;
 use parking_lot::Mutex;
@@ -27,6 +28,12 @@ pub enum Answer {
     Forward,
     /// The other node does it, and its answer never arrives.
     ForwardAndDrop,
+    /// The other node hears it after a while; meanwhile it hears others.
+    ForwardLate(Duration),
+    /// The other node hears it twice; its second answer is given.
+    ForwardTwice,
+    /// What the other node says, changed.
+    ForwardAndLie(fn(&mut Value)),
 }
 
 type Handler = dyn Fn(&str, &Value) -> Answer + Send + Sync;
@@ -109,6 +116,20 @@ async fn serve(mut stream: TcpStream, behaviour: Arc<Behaviour>) {
             Answer::ForwardAndDrop => {
                 behaviour.forward(body).await;
                 return;
+            }
+            Answer::ForwardLate(after) => {
+                tokio::time::sleep(after).await;
+                (200, behaviour.forward(body).await)
+            }
+            Answer::ForwardTwice => {
+                behaviour.forward(body.clone()).await;
+                (200, behaviour.forward(body).await)
+            }
+            Answer::ForwardAndLie(lie) => {
+                let answer = behaviour.forward(body).await;
+                let mut answer: Value = serde_json::from_str(&answer).expect("a node answers JSON");
+                lie(&mut answer["result"]);
+                (200, answer.to_string())
             }
         };
         let head = format!(

@@ -57,6 +57,11 @@ impl World {
 
     /// Starts everything; settlement speaks with `endpoints`.
     pub async fn on(devnet: Devnet, endpoints: Vec<String>) -> Self {
+        Self::tuned(devnet, endpoints, |_| {}).await
+    }
+
+    /// The same, with a configuration that the test changed.
+    pub async fn tuned(devnet: Devnet, endpoints: Vec<String>, tune: impl FnOnce(&mut Config)) -> Self {
         let info = devnet.info().clone();
         let account = |index: usize| {
             let account = info.accounts[index];
@@ -68,7 +73,8 @@ impl World {
         // The world's own eyes see the chain itself, whatever settlement sees.
         let chain_id = ChainId(info.chain_id);
         let client = Client::new(chain_id, quick(vec![info.rpc_url.clone()])).expect("a client");
-        let config = config(&info, payee.key.address());
+        let mut config = config(&info, payee.key.address());
+        tune(&mut config);
         let settlement = settlement(&config, &engine, endpoints, &payee).await;
         let requests = Mutex::new(0);
         Self { devnet, store, engine, client, settlement, config, payee, payer, stranger, requests }
