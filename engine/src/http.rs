@@ -14,6 +14,8 @@
 //! | `open`, `manage` | `open`, `topUp`, `close`, and vouchers that buy nothing yet |
 //! | [`Paid`] | a reservation, and how it ends: captured, or released when dropped |
 //! | [`sse`] | charges a stream of events as it is delivered, and pauses when the money is out |
+//! | `bytes_meter`, [`usage`], `tally` | the meters: bytes, tokens, and how pieces become units |
+//! | `endings` | ends streams when their channel stops to serve |
 //! | `problem` | every refusal as a problem (RFC 9457), in one place |
 //! | [`PaymentLayer`] | all of it as tower middleware |
 //!
@@ -27,27 +29,33 @@
 //! is; the core draft lets a server ignore it then, and so do we.
 
 mod answer;
+mod bytes_meter;
 mod config;
 mod deliver;
 mod door;
+mod endings;
 mod flight;
 mod headers;
 mod layer;
 mod manage;
+mod offer;
 mod open;
 mod paid;
 mod problem;
 mod route;
 pub mod sse;
 mod streams;
+mod tally;
+pub mod usage;
 
 pub use answer::DoorBody;
 pub use config::{DoorConfig, Escrow};
 pub use door::{Asked, Decision, Door};
 pub use headers::{IDEMPOTENCY_KEY_CHARS_MAX, PAYMENT_RECEIPT};
 pub use layer::{PaymentLayer, PaymentService};
+pub use offer::Offer;
 pub use paid::{Captured, Paid, PaidStop};
-pub use route::{Meter, Route};
+pub use route::{Meter, Route, TokenPrice, TokenRates};
 
 /// Refusals as problems, for a service that speaks with payers itself: the same words as the door's.
 pub mod problems {

@@ -3,8 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
+use farebox_core::challenge::issued::Binding;
 use farebox_core::challenge::rfc3339::UnixMillis;
-use farebox_core::challenge::{Challenge, Problem, Receipt};
+use farebox_core::challenge::{Challenge, Problem, ProblemType, Receipt};
 use farebox_core::channel::Snapshot;
 use farebox_core::units::{Amount, B256, ChannelId};
 use farebox_core::voucher::ProtocolVersion;
@@ -14,9 +15,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use metrics::counter;
 
+use super::BoxError;
 use super::door::Inner;
 use super::headers::PAYMENT_RECEIPT;
-use super::{BoxError, Route};
+use super::offer::{Offer, Quote};
 
 /// The body of every answer that leaves the door.
 pub type DoorBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -64,33 +66,45 @@ impl Inner {
         }
     }
 
-    /// Fresh challenges for a route, the ones of `preferred` first.
-    fn challenges(&self, route: &Route, preferred: Option<ProtocolVersion>) -> Vec<Challenge> {
-        let mut escrows: Vec<_> = self.config.escrows.iter().collect();
+    /// Fresh challenges for a route, the ones of `preferred` first, for a body of this digest if the route binds one.
+    fn challenges(
+        &self,
+        offer: &Offer,
+        preferred: Option<ProtocolVersion>,
+        body_digest: Option<&str>,
+    ) -> Vec<Challenge> {
+        let mut quotes: Vec<_> = offer.quotes().iter().collect();
         // Stable: otherwise the operator's order stays.
-        escrows.sort_by_key(|escrow| preferred.is_some() && preferred != Some(escrow.protocol));
-        let issue = |escrow| {
+        quotes.sort_by_key(|quote| preferred.is_some() && preferred != Some(quote.escrow.protocol));
+        let route = offer.route();
+        let digest = body_digest.filter(|_| route.binds_body);
+        let binding = Binding { digest, opaque: offer.opaque() };
+        let issue = |quote: &Quote| {
             let serial = self.challenge_serial.fetch_add(1, Ordering::Relaxed) % EXPIRES_SPREAD_MS;
             let expires = UnixMillis(self.clock.unix_millis())
                 .saturating_add(self.config.challenge_lifetime_ms.saturating_add(serial));
-            let request = self.config.request(route, escrow);
-            let mut challenge = Challenge::issue(&self.config.keys, &self.config.realm, &request, expires);
+            let (keys, realm) = (&self.config.keys, &self.config.realm);
+            let mut challenge = Challenge::issue_encoded(keys, realm, &quote.encoded, expires, binding);
             challenge.description.clone_from(&route.description);
             challenge
         };
-        escrows.into_iter().map(issue).collect()
+        quotes.into_iter().map(issue).collect()
     }
 
     /// The answer to a request that gets nothing.
     pub(super) fn refuse(
         &self,
         problem: &Problem,
-        route: &Route,
+        offer: &Offer,
         preferred: Option<ProtocolVersion>,
+        body_digest: Option<&str>,
     ) -> Response<DoorBody> {
         counter!("farebox_door_problems_total", "title" => problem.kind.title()).increment(1);
-        let challenges =
-            if problem.kind.offers_challenge() { self.challenges(route, preferred) } else { Vec::new() };
+        let challenges = if problem.kind.offers_challenge() {
+            self.challenges(offer, preferred, body_digest)
+        } else {
+            Vec::new()
+        };
         let body = problem.to_json(challenges.first().map(|challenge| challenge.id.as_str()));
         let mut answer = problem_answer(problem, body);
         for challenge in &challenges {
@@ -99,6 +113,21 @@ impl Inner {
             }
         }
         answer
+    }
+
+    /// The answer to a request that was served and cannot be charged. Too little money can be helped; for anything
+    /// else a fresh challenge would promise what it cannot hold.
+    pub(super) fn refuse_late(
+        &self,
+        problem: &Problem,
+        offer: &Offer,
+        protocol: ProtocolVersion,
+    ) -> Response<DoorBody> {
+        let mut problem = problem.clone();
+        if problem.kind.offers_challenge() && problem.kind != ProblemType::InsufficientBalance {
+            problem.kind = ProblemType::Conflict;
+        }
+        self.refuse(&problem, offer, Some(protocol), None)
     }
 }
 

@@ -8,7 +8,7 @@ use farebox_core::voucher::ProtocolVersion;
 use super::Route;
 
 /// One escrow that clients may pay through.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Escrow {
     /// Its protocol.
     pub protocol: ProtocolVersion,
@@ -31,7 +31,7 @@ pub struct DoorConfig {
     pub escrows: Vec<Escrow>,
     /// The payee.
     pub payee: Address,
-    /// The TIP-20 token.
+    /// The TIP-20 token; a route may take others beside it.
     pub token: Address,
     /// The least by which a voucher must rise: the same as the engine's policy, which enforces it.
     pub voucher_delta_min: Amount,
@@ -71,7 +71,7 @@ impl DoorConfig {
         self
     }
 
-    /// What `route` asks of who pays through `escrow`.
+    /// What `route` asks of who pays through `escrow` in the door's own token.
     pub(super) fn request(&self, route: &Route, escrow: &Escrow) -> Request {
         Request {
             amount: route.price,
@@ -90,13 +90,13 @@ impl DoorConfig {
         }
     }
 
-    /// What a channel of `escrow` must say to count.
-    pub(super) fn advertised(&self, escrow: &Escrow) -> Advertised {
+    /// What a channel of `escrow` and `token` must say to count.
+    pub(super) fn advertised(&self, escrow: &Escrow, token: Address) -> Advertised {
         Advertised {
             chain_id: escrow.chain_id,
             escrow: escrow.address,
             payee: self.payee,
-            token: self.token,
+            token,
             operator: escrow.operator,
         }
     }

@@ -1,15 +1,18 @@
 //! From the service's answer to the client's: charge first, then let it out.
 
-use bytes::Bytes;
-use farebox_core::challenge::{Problem, ProblemType};
-use http::Response;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
-use http_body::Body;
-use http_body_util::BodyExt;
+use std::num::NonZeroU64;
 
-use super::answer::{DoorBody, problem_answer, receipt_value};
+use bytes::Bytes;
+use farebox_core::channel::Rejection;
+use http::Response;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRAILER};
+use http_body::Body;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+
+use super::answer::{DoorBody, full, problem_answer, receipt_value};
 use super::headers::{self, PAYMENT_RECEIPT};
-use super::{BoxError, Paid, problem, sse};
+use super::usage::{USAGE_BODY_BYTES_MAX, read_usage};
+use super::{BoxError, Meter, Paid, PaidStop, TokenRates, bytes_meter, problem, sse};
 
 /// What every paid answer says about caches.
 const PRIVATE: &[&str] = &["private"];
@@ -20,8 +23,9 @@ impl Paid {
     /// Charges for the service's answer and gives it a receipt.
     ///
     /// An answer that is no success (2xx), or none at all, costs nothing: it is passed on without a
-    /// receipt, a missing one as 502. One unit is charged before the body of an answer leaves; on a route
-    /// that is metered by events, an event stream is charged as it is delivered.
+    /// receipt, a missing one as 502. What the route's meter counts is charged before it leaves: a whole answer at
+    /// once, a stream as it is delivered. An answer that costs more than is available is not delivered, and costs
+    /// nothing: the client hears in a 402 what its next voucher must reach.
     pub async fn deliver<B, E>(self, answer: Result<Response<B>, E>) -> Response<DoorBody>
     where
         B: Body<Data = Bytes> + Send + 'static,
@@ -41,27 +45,109 @@ impl Paid {
             self.release().await;
             return unpaid(answer);
         }
-        if self.is_metered() && headers::is_event_stream(answer.headers()) {
-            return self.deliver_stream(answer).await;
+        let is_stream = headers::is_event_stream(answer.headers());
+        match self.meter().clone() {
+            Meter::Request => self.deliver_whole(answer, 1).await,
+            Meter::SseEvent | Meter::OpenAiUsage(_) if is_stream => self.deliver_stream(answer).await,
+            Meter::SseEvent => self.deliver_whole(answer, 1).await,
+            Meter::OpenAiUsage(rates) => self.deliver_usage(answer, rates).await,
+            Meter::Bytes { .. } if is_stream && !is_encoded(answer.headers()) => {
+                self.deliver_stream(answer).await
+            }
+            Meter::Bytes { bytes_per_unit } => self.deliver_bytes(answer, bytes_per_unit).await,
+            Meter::Header(name) => match units_named(answer.headers(), &name) {
+                Some(units) => self.deliver_whole(answer, units).await,
+                None => {
+                    tracing::warn!(header = %name, "the service did not say how many units its answer is");
+                    self.release().await;
+                    bad_gateway("the service did not say how many units its answer is; nothing was charged")
+                }
+            },
         }
-        self.deliver_whole(answer).await
     }
 
-    /// One unit, charged before the body.
-    async fn deliver_whole<B>(mut self, answer: Response<B>) -> Response<DoorBody>
+    /// So many units, charged before the body.
+    async fn deliver_whole<B>(mut self, answer: Response<B>, units: u64) -> Response<DoorBody>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        if let Err(stop) = self.charge(1, true).await {
-            let problem = self.problem(&stop);
+        if let Err(stop) = self.charge(units, true).await {
             self.end().await;
-            return refused(&problem);
+            return self.refuse(&stop);
         }
         let (mut parts, body) = answer.into_parts();
         parts.headers.insert(PAYMENT_RECEIPT, receipt_value(&self.receipt()));
         headers::make_private(&mut parts.headers, PRIVATE);
         Response::from_parts(parts, body.map_err(Into::into).boxed_unsync())
+    }
+
+    /// A whole answer that says at its end what it used. It is read to the end, charged, and then delivered. One
+    /// that does not say it costs one unit.
+    async fn deliver_usage<B>(self, answer: Response<B>, rates: TokenRates) -> Response<DoorBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if is_encoded(answer.headers()) {
+            self.release().await;
+            return bad_gateway(
+                "the service encoded its answer, which cannot be metered; nothing was charged",
+            );
+        }
+        let (parts, body) = answer.into_parts();
+        let body = match Limited::new(body, USAGE_BODY_BYTES_MAX).collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(error) => {
+                tracing::warn!(%error, "the service's answer cannot be metered");
+                self.release().await;
+                return bad_gateway(if error.is::<LengthLimitError>() {
+                    "the service's answer is too long to be metered; nothing was charged"
+                } else {
+                    "the service broke off its answer; nothing was charged"
+                });
+            }
+        };
+        let usage = read_usage(&body).and_then(|reading| reading.usage);
+        let units = usage.map_or(1, |usage| rates.units(usage));
+        self.deliver_whole(Response::from_parts(parts, full(body)), units).await
+    }
+
+    /// Bytes, each unit of them charged before it leaves. What is known to cost more than the client can pay is not
+    /// begun.
+    async fn deliver_bytes<B>(mut self, answer: Response<B>, per_unit: NonZeroU64) -> Response<DoorBody>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let length = answer.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if let Some(bytes) = answer.body().size_hint().exact().or(length)
+            && let Err(stop) = self.check_affordable(bytes.div_ceil(per_unit.get())).await
+        {
+            self.end().await;
+            return self.refuse(&stop);
+        }
+        let (mut parts, body) = answer.into_parts();
+        parts.headers.insert(PAYMENT_RECEIPT, receipt_value(&self.receipt()));
+        // A body of known length has no trailers in HTTP/1.1.
+        if !parts.headers.contains_key(CONTENT_LENGTH) {
+            parts.headers.insert(TRAILER, HeaderValue::from_name(PAYMENT_RECEIPT));
+        }
+        headers::make_private(&mut parts.headers, PRIVATE);
+        Response::from_parts(parts, bytes_meter::meter(body, per_unit, self))
+    }
+
+    /// Whether so many units can be paid as the books stand.
+    async fn check_affordable(&mut self, units: u64) -> Result<(), PaidStop> {
+        let cost = self.price().checked_mul(units).ok_or(Rejection::AmountTooLarge)?;
+        let snapshot = self.refresh().await?;
+        let available = self.affordable(&snapshot);
+        let missing = cost.saturating_sub(available);
+        if missing.is_zero() {
+            return Ok(());
+        }
+        let required_cumulative = snapshot.accepted.checked_add(missing).ok_or(Rejection::AmountTooLarge)?;
+        Err(Rejection::InsufficientBalance { cost, available, required_cumulative }.into())
     }
 
     /// Events, each charged before it leaves.
@@ -100,16 +186,16 @@ fn is_encoded(headers: &HeaderMap) -> bool {
     encodings.iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
-fn bad_gateway(detail: &'static str) -> Response<DoorBody> {
-    refused(&problem::bad_gateway(detail))
+/// How many units the service says that its answer is: one header of decimal digits.
+fn units_named(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
+    let mut values = headers.get_all(name).iter();
+    let text = values.next()?.to_str().ok()?.trim();
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && values.next().is_none()).then(|| text.parse().ok())?
 }
 
-/// A problem that comes after the service was asked. It offers no challenge, so it is no 402.
-fn refused(problem: &Problem) -> Response<DoorBody> {
-    let mut problem = problem.clone();
-    if problem.kind.offers_challenge() {
-        problem.kind = ProblemType::Conflict;
-    }
+fn bad_gateway(detail: &'static str) -> Response<DoorBody> {
+    let problem = problem::bad_gateway(detail);
     problem_answer(&problem, problem.to_json(None))
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use farebox_core::challenge::rfc3339::UnixMillis;
-use farebox_core::challenge::{Credential, Payload, Request, credential};
+use farebox_core::challenge::{Credential, EchoError, Payload, Request, credential};
 use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Spend, Terms};
-use farebox_core::units::{Address, B256, ChannelId};
+use farebox_core::units::{Address, Amount, B256, ChannelId};
 use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Verifier, Voucher};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Response};
@@ -14,9 +14,10 @@ use http::{HeaderMap, Method, Response};
 use super::answer::{Balance, DoorBody, managed};
 use super::config::{DoorConfig, Escrow};
 use super::flight::Flights;
+use super::offer::{Offer, Quote};
 use super::problem::{self, Refused};
 use super::streams::Streams;
-use super::{Meter, Paid, Route, headers};
+use super::{Paid, Route, headers};
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::{Engine, Reply, Verdict};
@@ -30,6 +31,16 @@ pub struct Asked<'a> {
     pub headers: &'a HeaderMap,
     /// Whether the body is known to be empty, as `http_body::Body::is_end_stream` says it.
     pub body_is_empty: bool,
+    /// The digest of the body (RFC 9530: `sha-256=:...:`), if the caller has read it. Without one no challenge is bound
+    /// to a body.
+    pub body_digest: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    /// What a request's head says, without a digest of its body.
+    pub fn of(parts: &'a http::request::Parts, body_is_empty: bool) -> Self {
+        Self { method: &parts.method, headers: &parts.headers, body_is_empty, body_digest: None }
+    }
 }
 
 impl Asked<'_> {
@@ -84,6 +95,10 @@ pub(super) struct Inner {
 pub(super) struct Checked<'a> {
     pub(super) credential: &'a Credential,
     pub(super) escrow: &'a Escrow,
+    /// The token that the challenge named.
+    pub(super) token: Address,
+    /// What the offer asks for one unit; what it asks of who buys nothing does not matter.
+    pub(super) price: Amount,
     pub(super) channel: ChannelId,
 }
 
@@ -122,20 +137,32 @@ impl Door {
             streams: Arc::default(),
             challenge_serial,
         };
-        Self { inner: Arc::new(inner) }
+        let inner = Arc::new(inner);
+        super::endings::follow(&inner);
+        Self { inner }
     }
 
-    /// Decides what a request for `route` gets. A request that is not paid changes nothing.
+    /// Prepares a route, for [`Door::decide_offer`].
+    pub fn offer(&self, route: Route) -> Offer {
+        Offer::new(&self.inner.config, route)
+    }
+
+    /// [`Door::decide_offer`] of a route that is prepared for this one request.
     pub async fn decide(&self, asked: Asked<'_>, route: &Route) -> Decision {
+        self.decide_offer(asked, &self.offer(route.clone())).await
+    }
+
+    /// Decides what a request gets for which this door made `offer`. A request that is not paid changes nothing.
+    pub async fn decide_offer(&self, asked: Asked<'_>, offer: &Offer) -> Decision {
         let mut spoken = None;
-        match self.inner.decide(asked, route, &mut spoken).await {
+        match self.inner.decide(asked, offer, &mut spoken).await {
             Ok(decision) => decision,
-            Err(problem) => Decision::Answer(self.inner.refuse(&problem, route, spoken)),
+            Err(problem) => Decision::Answer(self.inner.refuse(&problem, offer, spoken, asked.body_digest)),
         }
     }
 
-    /// Asks all streams that a channel pays for to end with their receipt, for a caller that knows
-    /// before the next event that no more can be charged: the payer asked on chain to close.
+    /// Asks all streams that a channel pays for to end with their receipt, and waits for it. The door does it by
+    /// itself when the books say that a channel stopped to serve.
     pub async fn end_streams(&self, channel: ChannelId) -> bool {
         let wait = std::time::Duration::from_millis(self.inner.config.close_wait_ms_max);
         self.inner.streams.stop(channel, wait).await
@@ -146,7 +173,7 @@ impl Inner {
     async fn decide(
         self: &Arc<Self>,
         asked: Asked<'_>,
-        route: &Route,
+        offer: &Offer,
         spoken: &mut Option<ProtocolVersion>,
     ) -> Result<Decision, Refused> {
         let values = asked.headers.get_all(AUTHORIZATION).iter().map(|value| value.as_bytes());
@@ -155,17 +182,20 @@ impl Inner {
         };
         let credential = Credential::parse(token).map_err(problem::malformed)?;
         let is_paid = matches!(credential.payload, Payload::Open(_) | Payload::Voucher(_))
-            && !asked.is_management(route);
-        let checked = self.check(&credential, route, is_paid, spoken)?;
+            && !asked.is_management(offer.route());
+        let checked = self.check(&credential, offer, is_paid, spoken)?;
+        if is_paid {
+            check_body(asked, offer.route(), &credential)?;
+        }
         match &credential.payload {
             Payload::TopUp(top_up) => Ok(Decision::Answer(self.top_up(&checked, top_up).await?)),
             Payload::Close(close) => Ok(Decision::Answer(self.close(&checked, close).await?)),
             Payload::Open(open) => {
                 let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
                 let voucher = self.parse_voucher(&checked)?;
-                let tx_hash = self.open(&checked, open, &voucher, route).await?.tx_hash;
+                let tx_hash = self.open(&checked, open, &voucher).await?.tx_hash;
                 if is_paid {
-                    return self.pay(&checked, voucher, key, route, tx_hash).await;
+                    return self.pay(&checked, voucher, key, offer, tx_hash).await;
                 }
                 self.hand_in(&checked, voucher, tx_hash).await
             }
@@ -174,7 +204,7 @@ impl Inner {
                 let voucher = self.parse_voucher(&checked)?;
                 self.check_known(&checked).await?;
                 if is_paid {
-                    return self.pay(&checked, voucher, key, route, None).await;
+                    return self.pay(&checked, voucher, key, offer, None).await;
                 }
                 self.hand_in(&checked, voucher, None).await
             }
@@ -185,41 +215,70 @@ impl Inner {
     fn check<'a>(
         &'a self,
         credential: &'a Credential,
-        route: &Route,
+        offer: &Offer,
         is_paid: bool,
         spoken: &mut Option<ProtocolVersion>,
     ) -> Result<Checked<'a>, Refused> {
         let is_top_up = matches!(credential.payload, Payload::TopUp(_));
         let now = UnixMillis(self.clock.unix_millis());
         let (keys, realm) = (&self.config.keys, &self.config.realm);
-        let asked = credential
-            .challenge
-            .verify(keys, realm, now)
-            .map_err(|error| problem::bad_challenge(&error, is_top_up))?;
-        *spoken = Some(asked.details.protocol);
-        let escrow =
-            self.escrow(&asked, route, is_paid).ok_or_else(|| problem::other_challenge(is_top_up))?;
+        let echo = &credential.challenge;
+        echo.authenticate(keys, realm, now).map_err(|error| problem::bad_challenge(&error, is_top_up))?;
+        let buys = is_paid || matches!(credential.payload, Payload::Open(_));
+        let (escrow, token, price) =
+            self.terms_of(echo.request(), offer, is_paid, buys, spoken, is_top_up)?;
         credential.payload.check(escrow.protocol).map_err(problem::malformed)?;
         let channel = credential.payload.channel();
         if let (ProtocolVersion::V2, Some(descriptor)) = (escrow.protocol, credential.payload.descriptor()) {
             let terms = Terms::V2(*descriptor);
             let identity = Identity { chain_id: escrow.chain_id, escrow: escrow.address, terms };
-            let advertised = self.config.advertised(escrow);
+            let advertised = self.config.advertised(escrow, token);
             identity.check(&advertised).map_err(|found| problem::rejection(&found, channel))?;
             if identity.channel_id() != channel {
                 return Err(problem::other_channel_id(channel));
             }
         }
-        Ok(Checked { credential, escrow, channel })
+        Ok(Checked { credential, escrow, token, price, channel })
     }
 
-    /// The escrow of ours that a challenge asked for, if this route still asks the same. The price counts
-    /// when something is bought; a voucher, a top-up or a close may answer any route's challenge.
-    fn escrow(&self, asked: &Request, route: &Route, is_paid: bool) -> Option<&Escrow> {
-        self.config.escrows.iter().find(|escrow| {
-            let request = self.config.request(route, escrow);
-            if is_paid { request.same_price(asked) } else { request.same_terms(asked) }
-        })
+    /// The escrow, the token and the price of a request of ours. Who buys something answers a challenge of this very
+    /// offer: the price counts for service, the terms for a new channel. A voucher, a top-up or a close may answer any
+    /// challenge of ours whose escrow we still serve.
+    fn terms_of(
+        &self,
+        text: &str,
+        offer: &Offer,
+        is_paid: bool,
+        buys: bool,
+        spoken: &mut Option<ProtocolVersion>,
+        is_top_up: bool,
+    ) -> Result<(&Escrow, Address, Amount), Refused> {
+        let escrow = |quoted: &Escrow| self.config.escrows.iter().find(|escrow| *escrow == quoted);
+        if let Some(quote) = offer.quotes().iter().find(|quote| quote.encoded == text)
+            && let Some(escrow) = escrow(&quote.escrow)
+        {
+            *spoken = Some(escrow.protocol);
+            return Ok((escrow, quote.token, quote.price));
+        }
+        // Another route's, or one from before a change of hints.
+        let unknown = || problem::bad_challenge(&EchoError::Unknown, is_top_up);
+        let asked = Request::decode(text).map_err(|_| unknown())?;
+        *spoken = Some(asked.details.protocol);
+        let other = || problem::other_challenge(is_top_up);
+        if buys {
+            let same = |quote: &&Quote| {
+                if is_paid { quote.request.same_price(&asked) } else { quote.request.same_terms(&asked) }
+            };
+            let quote = offer.quotes().iter().find(same).ok_or_else(other)?;
+            return Ok((escrow(&quote.escrow).ok_or_else(other)?, quote.token, quote.price));
+        }
+        let details = &asked.details;
+        let ours = self.config.escrows.iter().find(|escrow| {
+            (escrow.chain_id, escrow.address, escrow.protocol, escrow.operator)
+                == (details.chain_id, details.escrow, details.protocol, details.operator)
+        });
+        let escrow = ours.filter(|_| asked.recipient == self.config.payee).ok_or_else(other)?;
+        Ok((escrow, asked.currency, asked.amount))
     }
 
     /// The credential's voucher, well-formed and not verified yet.
@@ -250,7 +309,7 @@ impl Inner {
         let channel = checked.channel;
         let found = self.engine.read(channel).await.map_err(|error| problem::engine(&error))?;
         let found = found.ok_or_else(|| problem::rejection(&Rejection::ChannelNotFound, channel))?;
-        let advertised = self.config.advertised(checked.escrow);
+        let advertised = self.config.advertised(checked.escrow, checked.token);
         found.identity.check(&advertised).map_err(|rejection| problem::rejection(&rejection, channel))?;
         Ok(found)
     }
@@ -261,15 +320,16 @@ impl Inner {
         checked: &Checked<'_>,
         voucher: AnySignedVoucher,
         idempotency_key: Option<&str>,
-        route: &Route,
+        offer: &Offer,
         tx_hash: Option<B256>,
     ) -> Result<Decision, Refused> {
         let terms = super::paid::Terms {
             channel: checked.channel,
             challenge_id: checked.credential.challenge.id.clone(),
             key: checked.credential.request_key(idempotency_key),
-            price: route.price,
-            is_metered: route.meter == Meter::SseEvent,
+            price: checked.price,
+            offer: offer.clone(),
+            protocol: checked.escrow.protocol,
             tx_hash,
         };
         // In a task of its own: when the client leaves while the books work, the guard is made all the
@@ -286,7 +346,10 @@ impl Inner {
         terms: super::paid::Terms,
         voucher: AnySignedVoucher,
     ) -> Result<Reserved, Refused> {
-        let then = Spend::Reserve { key: terms.key, amount: terms.price };
+        let units = terms.offer.route().reserve_units.max(1);
+        let amount = terms.price.checked_mul(units);
+        let amount = amount.ok_or_else(|| problem::rejection(&Rejection::AmountTooLarge, terms.channel))?;
+        let then = Spend::Reserve { key: terms.key, amount };
         let reply = self.submit(terms.channel, voucher, then).await?;
         Ok(match reply.answer {
             Answer::Replayed(outcome) => Reserved::Before(outcome),
@@ -328,5 +391,15 @@ impl Inner {
     fn replayed(&self, checked: &Checked<'_>, outcome: &Outcome) -> Response<DoorBody> {
         let balance = Balance { channel: checked.channel, accepted: outcome.accepted, spent: outcome.spent };
         managed(&self.receipt(&checked.credential.challenge.id, balance, Some(outcome.units), None))
+    }
+}
+
+/// Checks that a paid request brings the body that its challenge was issued for.
+fn check_body(asked: Asked<'_>, route: &Route, credential: &Credential) -> Result<(), Refused> {
+    let wanted = asked.body_digest.filter(|_| route.binds_body);
+    match (credential.challenge.digest(), wanted) {
+        (None, None) => Ok(()),
+        (Some(bound), _) if Some(bound) == asked.body_digest => Ok(()),
+        _ => Err(problem::other_body()),
     }
 }

@@ -14,10 +14,10 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Asked, BoxError, Decision, Door, DoorBody, Route};
+use super::{Asked, BoxError, Decision, Door, DoorBody, Offer, Route};
 
-/// Which route a request asks for; `None` when it is free.
-type Pricing = dyn Fn(&Parts) -> Option<Route> + Send + Sync;
+/// What a request is offered; `None` when it is free.
+type Pricing = dyn Fn(&Parts) -> Option<Offer> + Send + Sync;
 
 /// Puts a [`Door`] before a service.
 #[derive(Clone)]
@@ -29,14 +29,22 @@ pub struct PaymentLayer {
 impl PaymentLayer {
     /// Prices every request by `pricing`; a request without a route is free and passes untouched.
     ///
-    /// A browser's `OPTIONS` carries no credentials: leave it free.
+    /// A browser's `OPTIONS` carries no credentials: leave it free. Where prices are few and known, prepare them with
+    /// [`Door::offer`] and take [`PaymentLayer::offering`]: it costs less for each request.
     pub fn new(door: Door, pricing: impl Fn(&Parts) -> Option<Route> + Send + Sync + 'static) -> Self {
+        let offering = door.clone();
+        Self::offering(door, move |parts| pricing(parts).map(|route| offering.offer(route)))
+    }
+
+    /// Prices every request by an offer that `door` prepared.
+    pub fn offering(door: Door, pricing: impl Fn(&Parts) -> Option<Offer> + Send + Sync + 'static) -> Self {
         Self { door, pricing: Arc::new(pricing) }
     }
 
     /// The same route for every request.
     pub fn flat(door: Door, route: Route) -> Self {
-        Self::new(door, move |_| Some(route.clone()))
+        let offer = door.offer(route);
+        Self::offering(door, move |_| Some(offer.clone()))
     }
 }
 
@@ -99,11 +107,11 @@ where
     ResBody::Error: Into<BoxError>,
 {
     let (mut parts, body) = request.into_parts();
-    let Some(route) = (layer.pricing)(&parts) else {
+    let Some(offer) = (layer.pricing)(&parts) else {
         return super::deliver::pass(call(&mut service, Request::from_parts(parts, body)).await);
     };
-    let asked = Asked { method: &parts.method, headers: &parts.headers, body_is_empty: body.is_end_stream() };
-    match layer.door.decide(asked, &route).await {
+    let asked = Asked::of(&parts, body.is_end_stream());
+    match layer.door.decide_offer(asked, &offer).await {
         Decision::Answer(answer) => answer,
         Decision::Paid(paid) => {
             paid.prepare(&mut parts.headers);

@@ -14,7 +14,6 @@ use farebox_core::units::{Address, ChannelId};
 use farebox_core::voucher::{AnyDomain, AnySignedVoucher, ProtocolVersion};
 use farebox_crypto::keccak256;
 
-use super::Route;
 use super::door::{Checked, Inner};
 use super::flight::Landed;
 use super::problem::{self, Refused};
@@ -29,7 +28,6 @@ impl Inner {
         checked: &Checked<'_>,
         open: &Open,
         voucher: &AnySignedVoucher,
-        route: &Route,
     ) -> Result<Landed, Refused> {
         let channel = checked.channel;
         let terms = self.terms(open, checked, voucher)?;
@@ -40,12 +38,12 @@ impl Inner {
             terms,
             escrow: escrow.address,
             payee: self.config.payee,
-            token: self.config.token,
+            token: checked.token,
             operator: escrow.operator,
             // A deposit below the first voucher, or one that the operator refuses, would be broadcast for nothing.
-            deposit_min: route.price.max(open.voucher.cumulative).max(self.engine.limits().deposit_min),
+            deposit_min: checked.price.max(open.voucher.cumulative).max(self.engine.limits().deposit_min),
         };
-        let advertised = self.config.advertised(escrow);
+        let advertised = self.config.advertised(escrow, checked.token);
         let flight = (channel, keccak256(&request.transaction));
         let shared = Arc::clone(self);
         let send = move || async move {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use farebox_core::challenge::Receipt;
 use farebox_core::channel::{Rejection, RequestKey, Snapshot};
 use farebox_core::units::{Amount, B256, ChannelId};
+use farebox_core::voucher::ProtocolVersion;
+use http::Response;
 use http::header::{ACCEPT_ENCODING, HeaderMap};
 
-use super::answer::Balance;
+use super::answer::{Balance, DoorBody};
 use super::door::Inner;
 use super::streams::Ticket;
-use super::{headers, problem};
+use super::{Meter, Offer, Route, headers, problem};
 use crate::{EngineError, Refusal, Reply, Step, Verdict};
 
 /// A request whose price is set aside. What is captured is charged, durably, when the call returns; what
@@ -24,6 +26,8 @@ pub struct Paid {
     snapshot: Snapshot,
     /// Whether the books still hold a reservation for us.
     is_open: bool,
+    /// From the moment that the money is set aside, so that no end of the channel's service is missed.
+    ticket: Option<Ticket>,
 }
 
 /// What a paid request is about.
@@ -33,7 +37,9 @@ pub(super) struct Terms {
     pub(super) challenge_id: String,
     pub(super) key: RequestKey,
     pub(super) price: Amount,
-    pub(super) is_metered: bool,
+    pub(super) offer: Offer,
+    /// What the client speaks.
+    pub(super) protocol: ProtocolVersion,
     /// The transaction that opened the channel, if this request did.
     pub(super) tx_hash: Option<B256>,
 }
@@ -67,7 +73,9 @@ impl std::fmt::Debug for Paid {
 
 impl Paid {
     pub(super) fn new(inner: Arc<Inner>, terms: Terms, snapshot: Snapshot) -> Self {
-        Self { inner, terms, units: 0, snapshot, is_open: true }
+        let may_stream = terms.offer.route().meter.may_stream();
+        let ticket = may_stream.then(|| inner.streams.enter(terms.channel));
+        Self { inner, terms, units: 0, snapshot, is_open: true, ticket }
     }
 
     /// The channel that pays.
@@ -80,16 +88,26 @@ impl Paid {
         self.terms.price
     }
 
-    /// Whether the route is charged by server-sent events.
-    pub fn is_metered(&self) -> bool {
-        self.terms.is_metered
+    /// The route that is paid for.
+    pub fn route(&self) -> &Route {
+        self.terms.offer.route()
+    }
+
+    /// What is counted.
+    pub fn meter(&self) -> &Meter {
+        &self.route().meter
+    }
+
+    /// Whether the answer's body is looked into, so that it must come uncompressed.
+    pub fn reads_body(&self) -> bool {
+        self.meter().reads_body()
     }
 
     /// Makes the request ready for the service behind the door: the credential stays here (it is a bearer
-    /// token), and a metered stream must come uncompressed, or its events cannot be counted.
+    /// token), and what is counted must come uncompressed.
     pub fn prepare(&self, headers: &mut HeaderMap) {
         headers::strip_credentials(headers);
-        if self.is_metered() {
+        if self.reads_body() {
             headers.remove(ACCEPT_ENCODING);
         }
     }
@@ -190,17 +208,27 @@ impl Paid {
         std::time::Duration::from_millis(rate.map_or(0, |rate| rate.interval_ms()))
     }
 
-    /// Notes that this request is a running stream, so that a close can ask it to end.
-    pub(super) fn enter_streams(&self) -> Ticket {
-        self.inner.streams.enter(self.terms.channel)
+    /// The place among the running streams, by which a close, or the end of the channel's service, ends this one.
+    pub(super) fn take_ticket(&mut self) -> Ticket {
+        self.ticket.take().unwrap_or_else(|| self.inner.streams.enter(self.terms.channel))
     }
 
-    /// The problem that tells a client why nothing was charged.
-    pub(super) fn problem(&self, stop: &PaidStop) -> problem::Refused {
-        match stop {
+    /// The answer that tells a client why nothing more was charged, and nothing delivered.
+    pub(super) fn refuse(&self, stop: &PaidStop) -> Response<DoorBody> {
+        let problem = match stop {
             PaidStop::Rejected(rejection) => problem::rejection(rejection, self.terms.channel),
             PaidStop::Engine(error) => problem::engine(error),
-        }
+        };
+        let Terms { offer, protocol, .. } = &self.terms;
+        self.inner.refuse_late(&problem, offer, *protocol)
+    }
+
+    /// What this request can still be charged: what is set aside for it, and what nobody has a claim on. Other requests
+    /// of the channel may take of it at any time.
+    pub(super) fn affordable(&self, snapshot: &Snapshot) -> Amount {
+        let set_aside = self.terms.price.checked_mul(self.route().reserve_units).unwrap_or(Amount::ZERO);
+        let set_aside = set_aside.min(snapshot.reserved);
+        snapshot.available().checked_add(set_aside).unwrap_or(Amount::MAX)
     }
 }
 

@@ -60,6 +60,12 @@ pub(super) fn other_challenge(is_top_up: bool) -> Refused {
     refused(kind, "the challenge was issued for another price or other terms than this resource asks now")
 }
 
+/// A body that is not the one of the challenge.
+pub(super) fn other_body() -> Refused {
+    let detail = "the challenge was issued for a request with another body than this one";
+    refused(ProblemType::InvalidChallenge, detail)
+}
+
 /// A descriptor that hashes to another channel.
 pub(super) fn other_channel_id(claimed: ChannelId) -> Refused {
     let detail =

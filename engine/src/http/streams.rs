@@ -1,4 +1,4 @@
-//! The running streams, by channel, so that a close can ask them to end.
+//! The running streams, by channel, so that a close, or the end of a channel's service, can end them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -37,6 +37,18 @@ impl Streams {
         let state = entry.state.subscribe();
         let stops = state.borrow().stops;
         Ticket { streams: Arc::clone(self), channel, state, stops }
+    }
+
+    /// Asks all streams of a channel to end.
+    pub(super) fn ask_to_end(&self, channel: ChannelId) {
+        if let Some(entry) = self.channels.lock().get(&channel) {
+            entry.state.send_modify(|state| state.stops += 1);
+        }
+    }
+
+    /// The channels that have streams now.
+    pub(super) fn running(&self) -> Vec<ChannelId> {
+        self.channels.lock().keys().copied().collect()
     }
 
     /// Asks all streams of a channel to end, and waits until they did, at most `wait`. True when none is

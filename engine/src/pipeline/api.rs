@@ -84,6 +84,11 @@ pub enum Step {
 }
 
 impl Step {
+    /// True for a step after which the channel buys nothing new.
+    pub(super) const fn ends_service(&self) -> bool {
+        matches!(self, Self::CloseRequested { .. } | Self::Closed { .. } | Self::BeginCloseForced)
+    }
+
     /// True for a step that asks for new service. It is turned away first when queues are full, so that
     /// running requests can end and the chain's facts get in.
     pub(super) const fn is_new_work(&self) -> bool {

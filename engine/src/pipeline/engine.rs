@@ -115,7 +115,12 @@ impl Engine {
 
     /// Does a step that needs no signature.
     pub async fn apply(&self, channel: ChannelId, step: Step) -> Result<Verdict, EngineError> {
-        self.verdict(channel, Change::Step(step)).await
+        let verdict = self.verdict(channel, Change::Step(step)).await?;
+        if step.ends_service() && matches!(verdict, Verdict::Accepted(_)) {
+            // Without receivers nobody has to know.
+            drop(self.inner.shared.endings.send(channel));
+        }
+        Ok(verdict)
     }
 
     /// Begins the close that a client asks for: verifies its voucher and fixes what is claimed.
@@ -175,6 +180,12 @@ impl Engine {
     /// `changes_max` behind is told how many it missed, and reads what it needs.
     pub fn subscribe(&self) -> broadcast::Receiver<ChannelId> {
         self.inner.shared.changes.subscribe()
+    }
+
+    /// The ids of channels that stopped to serve, each after that is durable: the payer asked on chain to close,
+    /// we began to close, or the channel is over. A receiver that lags is told how many it missed.
+    pub fn subscribe_endings(&self) -> broadcast::Receiver<ChannelId> {
+        self.inner.shared.endings.subscribe()
     }
 
     /// Waits until a voucher above `accepted_above` is durable, the channel stops taking vouchers, or

@@ -18,6 +18,9 @@ use super::{Config, EngineError, Health};
 /// watcher has to read again after a crash in a quiet night.
 const CURSOR_LAG_BLOCKS_MAX: u64 = 256;
 
+/// How many endings a receiver may be behind before it is told that it missed some.
+const ENDINGS_MAX: usize = 1_024;
+
 /// The shard that owns a channel. A channel id is a hash, so its bytes spread by themselves.
 pub(super) fn shard_of(channel: ChannelId, shards: usize) -> usize {
     let bytes = channel.0.0;
@@ -33,6 +36,8 @@ pub(super) struct Shared {
     health: watch::Sender<Health>,
     /// Ids of durably changed channels.
     pub(super) changes: broadcast::Sender<ChannelId>,
+    /// Ids of channels that durably stopped to serve.
+    pub(super) endings: broadcast::Sender<ChannelId>,
     /// Streams that wait for a voucher.
     pub(super) waiters: Waiters,
     /// How far the chain was read.
@@ -53,6 +58,7 @@ impl Shared {
         Arc::new(Self {
             health: watch::Sender::new(Health::Running),
             changes: broadcast::Sender::new(config.changes_max),
+            endings: broadcast::Sender::new(ENDINGS_MAX),
             waiters: Waiters::default(),
             cursor: CursorBook::new(cursor),
             notes: Notes::default(),

@@ -36,7 +36,12 @@ async fn a_voucher_is_handed_in_by_head_or_an_empty_post() {
 async fn a_post_that_is_known_to_have_no_body_is_empty_without_a_length() {
     let (world, client, challenge) = opened(ProtocolVersion::V2, 1_000).await;
     let headers = authorization(&client.voucher(&challenge, 200));
-    let asked = farebox_engine::http::Asked { method: &Method::POST, headers: &headers, body_is_empty: true };
+    let asked = farebox_engine::http::Asked {
+        method: &Method::POST,
+        headers: &headers,
+        body_is_empty: true,
+        body_digest: None,
+    };
     let decision = world.door.decide(asked, &world.route).await;
     let farebox_engine::http::Decision::Answer(answer) = decision else { panic!() };
     assert_eq!(seen(answer).await.status, 204);

@@ -450,3 +450,43 @@ async fn a_compressed_stream_cannot_be_metered() {
     assert_eq!(seen.status, 502);
     assert_eq!(world.snapshot(client.channel).await.spent, Amount::ZERO);
 }
+
+/// The chain says that the payer wants to close while the service is quiet.
+#[tokio::test]
+async fn a_close_request_on_chain_ends_streams_at_once() {
+    let (world, client, challenge) = metered(1_000).await;
+    let (service, mut reader) = start(&world, &client, &challenge, 100).await;
+    service.send(Ok("data: one\n\n")).await.unwrap();
+    assert_eq!(reader.piece().await.unwrap(), "data: one\n\n");
+    assert!(reader.is_quiet().await);
+    let step = Step::CloseRequested {
+        at: UnixSeconds(1_800_000_000),
+        position: ChainPosition { block: 5, log_index: 0 },
+    };
+    world.engine.apply(client.channel, step).await.unwrap().accepted().unwrap();
+    let receipt = reader.receipt().await;
+    assert_eq!((receipt.units, receipt.spent), (Some(1), EVENT), "what was delivered is charged");
+    assert!(service.is_closed(), "the service is not asked for more");
+}
+
+/// The same between the moment that the money is set aside and the service's answer.
+#[tokio::test]
+async fn a_close_request_before_the_answer_ends_the_stream_too() {
+    let (world, client, challenge) = metered(1_000).await;
+    let paid = world.paid(&client.voucher(&challenge, 100)).await;
+    let step = Step::CloseRequested {
+        at: UnixSeconds(1_800_000_000),
+        position: ChainPosition { block: 5, log_index: 0 },
+    };
+    world.engine.apply(client.channel, step).await.unwrap().accepted().unwrap();
+    let (service, pieces) = mpsc::channel::<Result<Frame<Bytes>, std::io::Error>>(1);
+    let body = StreamBody::new(unfold(pieces, |mut pieces| async move {
+        let piece = pieces.recv().await?;
+        Some((piece, pieces))
+    }));
+    let mut answer = Response::new(body);
+    answer.headers_mut().insert("content-type", http::HeaderValue::from_static("text/event-stream"));
+    let reader = Reader(paid.deliver(Ok::<_, std::io::Error>(answer)).await.into_body());
+    assert_eq!(reader.receipt().await.units, Some(0));
+    assert!(service.is_closed());
+}

@@ -2,9 +2,10 @@
 //!
 //! The server keeps no list of challenges. The id is `base64url(HMAC-SHA256(key, realm | method | intent |
 //! request | expires | digest | opaque))`, the slots of the core draft (section "Challenge Binding"), so
-//! an echo proves itself. We issue neither digest nor opaque; their slots stay empty, and an echo that
-//! carries one does not match.
+//! an echo proves itself. What a challenge does not carry is an empty slot, so an echo that adds a digest or an
+//! opaque does not match.
 
+use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use core::fmt;
@@ -15,7 +16,7 @@ use super::fields::field;
 use super::key::ChallengeKeys;
 use super::request::RequestError;
 use super::rfc3339::{self, UnixMillis};
-use super::{FieldError, INTENT, METHOD, Request, SCHEME, auth_params};
+use super::{FieldError, INTENT, METHOD, Request, SCHEME, auth_params, base64url};
 
 /// The longest realm, in characters.
 pub const REALM_CHARS_MAX: usize = 255;
@@ -70,8 +71,21 @@ pub struct Challenge {
     pub request: String,
     /// Until when it holds, as it is on the wire.
     pub expires: Option<String>,
+    /// The digest of the one request body that it holds for (RFC 9530).
+    pub digest: Option<String>,
+    /// The server's own words, in base64url.
+    pub opaque: Option<String>,
     /// Words for people.
     pub description: Option<String>,
+}
+
+/// What a challenge is bound to beside its request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Binding<'a> {
+    /// The digest of the one request body that it holds for (RFC 9530).
+    pub digest: Option<&'a str>,
+    /// What [`encode_opaque`] made of the server's own words.
+    pub opaque: Option<&'a str>,
 }
 
 impl Challenge {
@@ -80,16 +94,38 @@ impl Challenge {
     /// Two challenges for the same request differ by `expires` alone: the caller sees to it that no two
     /// are the same.
     pub fn issue(keys: &ChallengeKeys, realm: &Realm, request: &Request, expires: UnixMillis) -> Self {
-        let request = request.encode();
+        Self::issue_encoded(keys, realm, &request.encode(), expires, Binding::default())
+    }
+
+    /// The same for a request that was encoded before, with what else it is bound to.
+    pub fn issue_encoded(
+        keys: &ChallengeKeys,
+        realm: &Realm,
+        request: &str,
+        expires: UnixMillis,
+        binding: Binding<'_>,
+    ) -> Self {
         let expires = rfc3339::format_millis(expires);
-        let id = keys.sign(&[realm.as_str(), METHOD, INTENT, &request, &expires, "", ""]);
+        let slot = |value: Option<&'_ str>| value.map(ToString::to_string);
+        let Binding { digest, opaque } = binding;
+        let id = keys.sign(&[
+            realm.as_str(),
+            METHOD,
+            INTENT,
+            request,
+            &expires,
+            digest.unwrap_or_default(),
+            opaque.unwrap_or_default(),
+        ]);
         Self {
             id,
             realm: realm.to_string(),
             method: METHOD.into(),
             intent: INTENT.into(),
-            request,
+            request: request.into(),
             expires: Some(expires),
+            digest: slot(digest),
+            opaque: slot(opaque),
             description: None,
         }
     }
@@ -104,6 +140,12 @@ impl Challenge {
         auth_params::push(&mut header, "request", &self.request);
         if let Some(description) = &self.description {
             auth_params::push(&mut header, "description", description);
+        }
+        if let Some(digest) = &self.digest {
+            auth_params::push(&mut header, "digest", digest);
+        }
+        if let Some(opaque) = &self.opaque {
+            auth_params::push(&mut header, "opaque", opaque);
         }
         if let Some(expires) = &self.expires {
             auth_params::push(&mut header, "expires", expires);
@@ -126,6 +168,8 @@ impl Challenge {
             intent: get("intent")?,
             request: get("request")?,
             expires: get("expires"),
+            digest: get("digest"),
+            opaque: get("opaque"),
             description: get("description"),
         })
     }
@@ -192,8 +236,8 @@ impl Echo {
             intent: challenge.intent.clone(),
             request: challenge.request.clone(),
             expires: challenge.expires.clone(),
-            digest: None,
-            opaque: None,
+            digest: challenge.digest.clone(),
+            opaque: challenge.opaque.clone(),
         }
     }
 
@@ -216,9 +260,35 @@ impl Echo {
         Value::Object(members)
     }
 
+    /// The request as it is on the wire.
+    pub fn request(&self) -> &str {
+        &self.request
+    }
+
+    /// The digest of the body that the challenge holds for.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
+    }
+
+    /// The server's own words.
+    pub fn opaque(&self) -> Option<&str> {
+        self.opaque.as_deref()
+    }
+
     /// Checks that we issued this challenge for this realm and that its time is not over, and says what it
     /// asked. A challenge of ours always has an expiry and a readable request.
     pub fn verify(&self, keys: &ChallengeKeys, realm: &Realm, now: UnixMillis) -> Result<Request, EchoError> {
+        self.authenticate(keys, realm, now)?;
+        Request::decode(&self.request).map_err(|_| EchoError::Unknown)
+    }
+
+    /// [`Self::verify`] for who knows the request by its text.
+    pub fn authenticate(
+        &self,
+        keys: &ChallengeKeys,
+        realm: &Realm,
+        now: UnixMillis,
+    ) -> Result<(), EchoError> {
         let ours = self.realm == realm.as_str() && self.method == METHOD && self.intent == INTENT;
         let expires = self.expires.as_deref().unwrap_or_default();
         let slots = [
@@ -237,6 +307,16 @@ impl Echo {
         if now >= until {
             return Err(EchoError::Expired { expires: expires.into() });
         }
-        Request::decode(&self.request).map_err(|_| EchoError::Unknown)
+        Ok(())
     }
+}
+
+/// The `opaque` parameter for the server's own words: base64url of their canonical JSON. `None` without any.
+pub fn encode_opaque(words: &BTreeMap<String, String>) -> Option<String> {
+    if words.is_empty() {
+        return None;
+    }
+    // RFC 8785 sorts names by their UTF-16 units, which for ASCII names is the map's own order.
+    let json = serde_json::to_string(words).expect("strings always have a JSON form");
+    Some(base64url::encode(json))
 }

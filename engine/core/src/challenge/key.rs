@@ -63,22 +63,29 @@ impl fmt::Debug for ChallengeKey {
     }
 }
 
-/// The key that signs new challenges, and the one before it, whose challenges still hold until they expire.
+/// The most keys that are kept after a rotation: each is tried for a challenge that no newer one signed.
+pub const PREVIOUS_KEYS_MAX: usize = 8;
+
+/// The key that signs new challenges, and those before it, whose challenges hold until they expire.
 #[derive(Clone, Debug)]
 pub struct ChallengeKeys {
     current: ChallengeKey,
-    previous: Option<ChallengeKey>,
+    previous: Vec<ChallengeKey>,
 }
 
 impl ChallengeKeys {
     /// One key.
     pub const fn new(current: ChallengeKey) -> Self {
-        Self { current, previous: None }
+        Self { current, previous: Vec::new() }
     }
 
-    /// Takes challenges of an older key too: for the time after a rotation.
-    pub fn with_previous(self, previous: ChallengeKey) -> Self {
-        Self { previous: Some(previous), ..self }
+    /// Takes challenges of an older key too: for the time after a rotation, the newest first. Keys beyond
+    /// [`PREVIOUS_KEYS_MAX`] are not taken.
+    pub fn with_previous(mut self, previous: ChallengeKey) -> Self {
+        if self.previous.len() < PREVIOUS_KEYS_MAX {
+            self.previous.push(previous);
+        }
+        self
     }
 
     pub(super) fn sign(&self, parts: &[&str]) -> String {
@@ -86,7 +93,7 @@ impl ChallengeKeys {
     }
 
     pub(super) fn verify(&self, parts: &[&str], id: &str) -> bool {
-        self.current.verify(parts, id) || self.previous.as_ref().is_some_and(|key| key.verify(parts, id))
+        self.current.verify(parts, id) || self.previous.iter().any(|key| key.verify(parts, id))
     }
 }
 

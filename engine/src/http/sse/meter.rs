@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::split::{SseEvent, SseSplitter};
 use crate::http::streams::Ticket;
+use crate::http::tally::Tally;
 use crate::http::{BoxError, DoorBody, Paid, PaidStop};
 
 /// The most events that are charged in one step.
@@ -28,14 +29,16 @@ const RACES_MAX: u32 = 64;
 /// The body of a metered stream: `upstream`'s events, each charged to `paid` before it leaves.
 ///
 /// It must be polled on a tokio runtime. Dropping it ends the request.
-pub fn meter<B>(upstream: B, paid: Paid) -> DoorBody
+pub fn meter<B>(upstream: B, mut paid: Paid) -> DoorBody
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let ticket = paid.enter_streams();
+    let ticket = paid.take_ticket();
+    let tally = Tally::of(paid.meter());
+    let splitter = SseSplitter::default();
     let metered = Metered {
-        source: Source { upstream: Box::pin(upstream), splitter: SseSplitter::default(), is_over: false },
+        source: Source { upstream: Box::pin(upstream), splitter, tally, is_over: false },
         ready: VecDeque::new(),
         paid,
         ticket,
@@ -53,7 +56,7 @@ where
 struct Metered<B> {
     source: Source<B>,
     /// Events that the service gave and that are not delivered yet.
-    ready: VecDeque<SseEvent>,
+    ready: VecDeque<Priced>,
     paid: Paid,
     ticket: Ticket,
     /// When the last voucher came: the one that began the stream, or one that it asked for.
@@ -72,6 +75,12 @@ enum State {
     /// The receipt is the next and last thing.
     Ending,
     Over,
+}
+
+/// An event, and how many units it adds.
+struct Priced {
+    bytes: Bytes,
+    units: u64,
 }
 
 /// What to do next with what is ready.
@@ -173,7 +182,8 @@ where
     async fn turn(&mut self) -> Turn {
         let count = self.ready.len().min(CHUNK_EVENTS_MAX);
         for _ in 0..RACES_MAX {
-            let billed = self.ready.iter().take(count).filter(|event| event.is_billed).count() as u64;
+            let due = self.ready.iter().take(count).map(|event| event.units);
+            let billed = due.fold(0_u64, u64::saturating_add);
             if billed == 0 {
                 return Turn::Deliver(count);
             }
@@ -184,17 +194,17 @@ where
                 }
                 Err(stop) => return self.stop(&stop),
             };
-            if payable > 0 {
-                match self.paid.capture(payable.min(billed)).await {
-                    Ok(_) => return Turn::Deliver(self.prefix(payable.min(billed))),
+            let (events, units) = self.prefix(payable.min(billed));
+            if units > 0 {
+                match self.paid.capture(units).await {
+                    Ok(_) => return Turn::Deliver(events),
                     // Another request was faster: look again.
                     Err(PaidStop::Rejected(Rejection::InsufficientBalance { .. })) => continue,
                     Err(stop) => return self.stop(&stop),
                 }
             }
-            let free = self.prefix(0);
-            if free > 0 {
-                return Turn::Deliver(free);
+            if events > 0 {
+                return Turn::Deliver(events);
             }
             if let Some(turn) = self.ask(billed).await {
                 return turn;
@@ -206,9 +216,10 @@ where
 
     /// Finds out what the client must sign to pay for `billed` events; `None` to look again.
     async fn ask(&mut self, billed: u64) -> Option<Turn> {
-        // What one unit needs, in the words of the books. If it can be paid by now, it is.
-        let one = match self.paid.capture(1).await {
-            Ok(_) => return Some(Turn::Deliver(self.prefix(1))),
+        // What the next event needs, in the words of the books. If it can be paid by now, it is.
+        let first = self.ready.front().map_or(0, |event| event.units);
+        let least = match self.paid.capture(first).await {
+            Ok(_) => return Some(Turn::Deliver(1)),
             Err(PaidStop::Rejected(Rejection::InsufficientBalance { required_cumulative, .. })) => {
                 required_cumulative
             }
@@ -218,11 +229,11 @@ where
             Ok(snapshot) => snapshot,
             Err(error) => return Some(self.stop(&PaidStop::Engine(error))),
         };
-        if snapshot.accepted >= one {
+        if snapshot.accepted >= least {
             // A voucher came in between: waiting for a higher one would wait for ever.
             return None;
         }
-        let required = required(one, self.paid.price(), billed, &snapshot);
+        let required = required(least, self.paid.price(), billed.saturating_sub(first), &snapshot);
         let channel = self.paid.channel();
         Some(Turn::Ask(NeedVoucher {
             channel,
@@ -237,18 +248,17 @@ where
         Turn::End
     }
 
-    /// How many events of the queue `units` pay for, with the free ones before the next billed one.
-    fn prefix(&self, units: u64) -> usize {
-        let mut left = units;
+    /// How many events of the queue `units` pay for, with the free ones before the next billed one, and how many units
+    /// these cost.
+    fn prefix(&self, units: u64) -> (usize, u64) {
+        let mut cost = 0_u64;
         let within = self.ready.iter().take_while(|event| {
-            if !event.is_billed {
-                return true;
-            }
-            let is_paid = left > 0;
-            left = left.saturating_sub(1);
+            let next = cost.saturating_add(event.units);
+            let is_paid = event.units == 0 || next <= units;
+            cost = if is_paid { next } else { cost };
             is_paid
         });
-        within.count()
+        (within.count(), cost)
     }
 
     /// The first `count` events as bytes.
@@ -265,23 +275,24 @@ where
 }
 
 /// How many units `money` buys. A free unit is never short of money, so a price of zero does not come here.
-fn units_within(money: Amount, price: Amount) -> u64 {
+pub(in crate::http) fn units_within(money: Amount, price: Amount) -> u64 {
     let units = money.get().checked_div(price.get()).unwrap_or_default();
     u64::try_from(units).unwrap_or(u64::MAX)
 }
 
-/// What the next voucher must reach for `billed` units, when `one` is what a single unit needs: as much as
-/// the deposit allows, but one unit at least (then the client has to top up first).
-fn required(one: Amount, price: Amount, billed: u64, snapshot: &Snapshot) -> Amount {
-    let room = snapshot.deposit.saturating_sub(one);
-    let more = units_within(room, price).min(billed.saturating_sub(1));
-    price.checked_mul(more).and_then(|more| one.checked_add(more)).unwrap_or(one)
+/// What the next voucher must reach for the next event, which needs `least`, and `more` units after it: as much as
+/// the deposit allows, but that one event at least (then the client has to top up first).
+fn required(least: Amount, price: Amount, more: u64, snapshot: &Snapshot) -> Amount {
+    let room = snapshot.deposit.saturating_sub(least);
+    let more = units_within(room, price).min(more);
+    price.checked_mul(more).and_then(|more| least.checked_add(more)).unwrap_or(least)
 }
 
 /// The service's side of a stream.
 struct Source<B> {
     upstream: Pin<Box<B>>,
     splitter: SseSplitter,
+    tally: Tally,
     is_over: bool,
 }
 
@@ -295,14 +306,14 @@ where
     }
 
     /// Reads until there is an event or the end.
-    async fn read(&mut self, ready: &mut VecDeque<SseEvent>) {
+    async fn read(&mut self, ready: &mut VecDeque<Priced>) {
         while ready.is_empty() && !self.is_over {
             self.read_once(ready).await;
         }
     }
 
     /// Reads one piece. Nothing is lost when the future is dropped while it waits.
-    async fn read_once(&mut self, ready: &mut VecDeque<SseEvent>) {
+    async fn read_once(&mut self, ready: &mut VecDeque<Priced>) {
         match self.upstream.frame().await {
             Some(Ok(frame)) => {
                 // Trailers say nothing to a client of events.
@@ -319,18 +330,25 @@ where
             }
             None => {
                 self.is_over = true;
-                ready.extend(self.splitter.finish().filter(|event| !event.is_reserved));
+                if let Some(event) = self.splitter.finish().filter(|event| !event.is_reserved) {
+                    ready.push_back(self.priced(event));
+                }
             }
         }
     }
 
-    fn split(&mut self, ready: &mut VecDeque<SseEvent>) {
+    fn priced(&mut self, event: SseEvent) -> Priced {
+        let units = self.tally.event(&event);
+        Priced { bytes: event.bytes, units }
+    }
+
+    fn split(&mut self, ready: &mut VecDeque<Priced>) {
         loop {
             match self.splitter.next_event() {
                 Ok(Some(event)) if event.is_reserved => {
                     tracing::warn!("the service sent an event with a name of the payment scheme: dropped");
                 }
-                Ok(Some(event)) => ready.push_back(event),
+                Ok(Some(event)) => ready.push_back(self.priced(event)),
                 Ok(None) => return,
                 Err(error) => {
                     tracing::warn!(%error, "an event stream ends");
