@@ -11,8 +11,9 @@
 //! - A stream that is metered by events is charged event by event; see `engine::http::sse`.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use farebox_engine::http::{Asked, Decision, Door, Route};
+use farebox_engine::http::{Asked, Decision, Door, Offer, Route};
 use http::header::CONTENT_LENGTH;
 use http::{Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -20,17 +21,20 @@ use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use metrics::counter;
 
-use crate::config::{self, Config, Fare, Found, Routes, SERVES, read_path};
+use crate::config::{Config, Fare, Found, Price, Routes, SERVES, read_path};
 
 mod body;
+mod digest;
 mod headers;
 mod problem;
 mod server;
+mod tls;
 mod upstream;
 
 pub use server::{Bounds, run};
+pub use tls::{Tls, TlsError};
 
-use body::Body;
+use body::{Body, IdleTimeout, Sender};
 use headers::ClientSide;
 use problem::Problem;
 use server::Handler;
@@ -40,24 +44,32 @@ use upstream::Upstream;
 pub struct Gateway {
     door: Door,
     routes: Routes,
-    /// For each route what the door asks for it; `None` when it is free.
-    fares: Vec<Option<Route>>,
+    /// For each route what the door offers; `None` when it is free.
+    offers: Vec<Option<Offer>>,
     upstream: Upstream,
     body_bytes_max: u64,
+    body_timeout: Duration,
     trusts_client_side: bool,
+    is_tls: bool,
 }
 
 impl Gateway {
     /// A gateway in front of the configured upstream. An error: the system's root certificates cannot be read.
     pub fn new(config: &Config, door: Door) -> std::io::Result<Self> {
         let body_bytes_max = config.limits.request_body_bytes_max;
+        let offer = |fare: &Fare| match fare {
+            Fare::Free => None,
+            Fare::Paid(price) => Some(door.offer(route(price))),
+        };
         Ok(Self {
-            door,
             routes: config.routes.clone(),
-            fares: config.routes.as_slice().iter().map(|route| fare(&route.fare)).collect(),
+            offers: config.routes.as_slice().iter().map(|route| offer(&route.fare)).collect(),
+            door,
             upstream: Upstream::new(config.upstream.as_ref().expect(SERVES), body_bytes_max)?,
             body_bytes_max,
+            body_timeout: config.limits.request_body_timeout,
             trusts_client_side: config.server.trust_forwarded_headers,
+            is_tls: config.server.tls.is_some(),
         })
     }
 
@@ -69,26 +81,41 @@ impl Gateway {
             Found::Nothing => return Err(Problem::NoRoute),
         };
         self.check_size(&request)?;
-        let Some(route) = &self.fares[place] else {
+        let body_is_empty = request.body().is_end_stream();
+        let mut request = request.map(|body| self.bounded(body));
+        let Some(offer) = &self.offers[place] else {
             let answer = self.send(peer, request, false).await?;
             return Ok(answer.map(BodyExt::boxed_unsync));
         };
+        let mut body_digest = None;
+        if offer.route().binds_body && !body_is_empty {
+            (request, body_digest) = digest::read(request, self.body_bytes_max).await?;
+        }
         let asked = Asked {
             method: request.method(),
             headers: request.headers(),
-            body_is_empty: request.body().is_end_stream(),
+            body_is_empty,
+            body_digest: body_digest.as_deref(),
+            address: Some(headers::client_address(request.headers(), peer.ip(), self.trusts_client_side)),
         };
-        let paid = match self.door.decide(asked, route).await {
+        let paid = match self.door.decide_offer(asked, offer).await {
             Decision::Answer(answer) => return Ok(answer),
             Decision::Paid(paid) => paid,
         };
-        match self.send(peer, request, paid.is_metered()).await {
+        match self.send(peer, request, paid.reads_body()).await {
             Ok(answer) => Ok(paid.deliver(Ok::<_, std::io::Error>(answer)).await),
             Err(problem) => {
                 paid.release().await;
                 Err(problem)
             }
         }
+    }
+
+    /// A request's body with its bounds: size, and pauses.
+    fn bounded(&self, body: Incoming) -> Body {
+        let bytes_max = usize::try_from(self.body_bytes_max).unwrap_or(usize::MAX);
+        let body = IdleTimeout::new(body, Sender::Client, self.body_timeout);
+        Limited::new(body, bytes_max).boxed_unsync()
     }
 
     /// Refuses a body that says that it is too long, before anything is set aside for it.
@@ -106,16 +133,18 @@ impl Gateway {
     async fn send(
         &self,
         peer: SocketAddr,
-        request: Request<Incoming>,
+        request: Request<Body>,
         plain_body: bool,
     ) -> Result<Response<body::IdleTimeout<Incoming>>, Problem> {
         let (mut parts, body) = request.into_parts();
         let host = parts.uri.authority().map(|authority| authority.as_str().to_owned());
-        let client =
-            ClientSide { address: peer.ip(), host: host.as_deref(), trusted: self.trusts_client_side };
+        let client = ClientSide {
+            address: peer.ip(),
+            host: host.as_deref(),
+            trusted: self.trusts_client_side,
+            is_tls: self.is_tls,
+        };
         headers::to_upstream(&mut parts.headers, client, plain_body);
-        let bytes_max = usize::try_from(self.body_bytes_max).unwrap_or(usize::MAX);
-        let body = Limited::new(body, bytes_max).boxed_unsync();
         let mut answer = self.upstream.send(Request::from_parts(parts, body)).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Problem::UpstreamAnswer(
@@ -143,20 +172,18 @@ impl Handler for Gateway {
     }
 }
 
-/// What the door asks for a route.
-fn fare(fare: &Fare) -> Option<Route> {
-    let Fare::Paid(price) = fare else { return None };
-    let route = match price.meter {
-        config::Meter::Request => Route::per_request(price.amount),
-        config::Meter::SseEvent => Route::per_event(price.amount),
-    };
-    Some(Route {
-        unit: price.unit.clone(),
+/// What the door asks for a price.
+fn route(price: &Price) -> Route {
+    Route {
+        reserve_units: price.reserve_units,
         suggested_deposit: price.suggested_deposit,
+        other_tokens: price.tokens.clone(),
         description: price.description.clone(),
+        opaque: price.opaque.clone(),
+        binds_body: price.bind_body,
         pays_for_empty_post: price.paid_empty_post,
-        ..route
-    })
+        ..Route::metered(price.amount, price.unit.clone(), price.meter.clone())
+    }
 }
 
 #[cfg(test)]

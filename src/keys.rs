@@ -127,6 +127,11 @@ pub fn check_challenge_key(path: &Path) -> Result<(), KeyError> {
     }
 }
 
+/// Reads the keys from before a rotation. They must be there: who names one wants its challenges to hold.
+pub fn previous_challenge_keys(paths: &[PathBuf]) -> Result<Vec<Secret>, KeyError> {
+    paths.iter().map(|path| read("server.previous_challenge_key_files", path)).collect()
+}
+
 const CHALLENGE: &str = "server.challenge_key_file";
 
 /// The environment variable that holds the local API's key, for those who keep no key files.

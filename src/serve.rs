@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::admin::Admin;
 use crate::cli::{End, load_config_for};
 use crate::config::{Config, ConfigError, Ledger, Purpose, SERVES};
-use crate::gateway::{self, Bounds, Gateway};
+use crate::gateway::{self, Bounds, Gateway, Tls, TlsError};
 use crate::keys::{self, KeyError};
 use crate::local::ListenError;
 use crate::signals::Signals;
@@ -48,6 +48,8 @@ enum ServeError {
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
     Backend(#[from] BackendVariableError),
     #[error("ledger.path: {0}")]
     Ledger(#[from] farebox_engine::LedgerError),
@@ -68,7 +70,7 @@ enum ServeError {
 impl ServeError {
     fn end(&self) -> End {
         match self {
-            Self::Config(_) | Self::Key(_) | Self::Backend(_) => End::Refused,
+            Self::Config(_) | Self::Key(_) | Self::Tls(_) | Self::Backend(_) => End::Refused,
             Self::Settlement(error) if error.is_refusal() => End::Refused,
             Self::Failed(_) => End::Failed,
             _ => End::CannotStart,
@@ -81,6 +83,8 @@ pub fn check(path: &Path) -> End {
     let checked = load_config_for(path, Purpose::Serve).map_err(ServeError::from).and_then(|config| {
         backend_from_environment()?;
         keys::check_challenge_key(&config.server.challenge_key_file)?;
+        keys::previous_challenge_keys(&config.server.previous_challenge_key_files)?;
+        config.server.tls.as_ref().map(Tls::load).transpose()?;
         Ok(keys::payee_key(&config)?)
     });
     match checked {
@@ -136,14 +140,16 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
     let payee_key = keys::payee_key(&config)?;
     let challenge_key = keys::challenge_key(&config.server.challenge_key_file)?;
-    let door_config = door::config(&config, &challenge_key);
+    let previous_keys = keys::previous_challenge_keys(&config.server.previous_challenge_key_files)?;
+    let door_config = door::config(&config, &challenge_key, &previous_keys);
+    let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
     let metrics = recorder()?;
 
     let (engine, snapshots) = start_engine(&config).await?;
     let (backend, tables_bytes_max) =
         (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
     tracing::info!(backend, tables_bytes_max, "vouchers are verified");
-    let started = start(&config, &engine, payee_key, door_config, (metrics, snapshots)).await;
+    let started = start(&config, &engine, payee_key, (door_config, tls), (metrics, snapshots)).await;
     let Started { settlement, gateway, admin, local, stop } = match started {
         Ok(started) => started,
         Err(error) => {
@@ -237,7 +243,7 @@ async fn start(
     config: &Config,
     engine: &Engine,
     payee_key: PayeeSigner,
-    door_config: farebox_engine::http::DoorConfig,
+    (door_config, tls): (farebox_engine::http::DoorConfig, Option<Arc<Tls>>),
     (metrics, snapshots): (PrometheusHandle, Option<Snapshots>),
 ) -> Result<Started, ServeError> {
     // The addresses first: a port that is taken is the most common mistake, and nothing has begun yet.
@@ -264,7 +270,10 @@ async fn start(
     }
     let admin = Admin { engine: engine.clone(), probe: settlement.probe(), metrics, snapshots };
     let admin = admin.serve(admin_listener, stopped.clone());
-    let gateway = tokio::spawn(gateway::run(listener, Arc::new(gateway), bounds(config), stopped));
+    if let Some(tls) = &tls {
+        tokio::spawn(Arc::clone(tls).follow(stopped.clone()));
+    }
+    let gateway = tokio::spawn(gateway::run(listener, Arc::new(gateway), bounds(config), tls, stopped));
     announce(address, admin_address, &doors);
     let local = doors.serve(config, engine, settlement.chain(), &stopped_too);
     let upstream = &config.upstream.as_ref().expect(SERVES).url;
@@ -275,6 +284,7 @@ async fn start(
 fn bounds(config: &Config) -> Bounds {
     Bounds {
         connections_max: config.limits.connections_max,
+        per_address_max: config.limits.connections_per_address_max,
         head_bytes_max: config.limits.request_head_bytes_max,
         head_timeout: config.limits.request_head_timeout,
         drain: config.server.drain,

@@ -15,6 +15,7 @@
 //! | [`Paid`] | a reservation, and how it ends: captured, or released when dropped |
 //! | [`sse`] | charges a stream of events as it is delivered, and pauses when the money is out |
 //! | `bytes_meter`, [`usage`], `tally` | the meters: bytes, tokens, and how pieces become units |
+//! | `failures` | turns away who fails too often |
 //! | `endings` | ends streams when their channel stops to serve |
 //! | `problem` | every refusal as a problem (RFC 9457), in one place |
 //! | [`PaymentLayer`] | all of it as tower middleware |
@@ -34,6 +35,7 @@ mod config;
 mod deliver;
 mod door;
 mod endings;
+mod failures;
 mod flight;
 mod headers;
 mod layer;
@@ -51,6 +53,7 @@ pub mod usage;
 pub use answer::DoorBody;
 pub use config::{DoorConfig, Escrow};
 pub use door::{Asked, Decision, Door};
+pub use failures::FailureRate;
 pub use headers::{IDEMPOTENCY_KEY_CHARS_MAX, PAYMENT_RECEIPT};
 pub use layer::{PaymentLayer, PaymentService};
 pub use offer::Offer;

@@ -32,6 +32,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "payee.address"
         | "payee.token"
         | "payee.operator"
+        | "route[].tokens[].token"
         | "escrow.v1"
         | "escrow.v2"
         | "risk.deny[].payer"
@@ -76,7 +77,10 @@ pub(super) fn expected(key: &str) -> &'static str {
             "a path that is exact, such as \"/v1/chat\", or ends in \"/*\", such as \"/v1/*\": it starts with \"/\" and has no empty or dot segments, \"%\", \"?\", \"#\", \"\\\\\" or other \"*\""
         }
         "route[].methods" => "a list of HTTP methods in capitals, such as [\"GET\", \"POST\"], each once",
-        "route[].amount" | "route[].suggested_deposit" => {
+        "route[].amount"
+        | "route[].suggested_deposit"
+        | "route[].tokens[].amount"
+        | "route[].tokens[].suggested_deposit" => {
             "an amount in base units above 0 and below 2^96: a string of decimal digits, such as \"25\""
         }
         "route[].unit" => {
@@ -85,8 +89,28 @@ pub(super) fn expected(key: &str) -> &'static str {
         "route[].description" => {
             "words for people: 1 to 512 visible ASCII characters without quotes and backslashes"
         }
-        "route[].meter" => "\"request\" or \"sse_event\"",
+        "route[].meter" => "\"request\", \"sse_event\", \"bytes\", \"openai_usage\" or \"header\"",
+        "route[].bytes_per_unit" | "route[].tokens_per_unit" | "route[].reserve_units" => {
+            "a whole number, 1 to 1000000000"
+        }
+        "route[].input_weight" | "route[].output_weight" => "a whole number, 0 to 1000000000",
+        "route[].units_header" => {
+            "the name of a response header that holds the number of units, such as \"x-units\""
+        }
+        "route[].tokens" => {
+            "a list of at most 16 entries such as { token = \"0x...\", amount = \"25\" }, each token once"
+        }
+        "route[].tokens[]" => "a table with token, amount and perhaps suggested_deposit",
+        "route[].opaque" => {
+            "a table of at most 16 texts with names of letters, digits, '_', '-' and '.', together at most 1024 bytes"
+        }
+        "server.previous_challenge_key_files" => "a list of at most 8 paths of key files that exist",
+        "server.previous_challenge_key_files[]" => "the path of a key file that exists",
+        "server.tls_cert_file" => "the path of a certificate chain in PEM, together with server.tls_key_file",
+        "server.tls_key_file" => "the path of a private key in PEM, together with server.tls_cert_file",
         "server.trust_forwarded_headers"
+        | "server.allow_plain_http"
+        | "route[].bind_body"
         | "route[].free"
         | "route[].paid_empty_post"
         | "local.allow_remote"
@@ -95,7 +119,10 @@ pub(super) fn expected(key: &str) -> &'static str {
         "ledger.path" => "the directory of the books, such as \"farebox-data\"",
         "limits.connections_max" => "a whole number, 1 to 1000000",
         "limits.request_head_bytes_max" => "bytes, 8192 to 1048576",
-        "limits.request_head_timeout_s" => "seconds, 1 to 3600",
+        "limits.request_head_timeout_s" | "limits.request_body_timeout_s" => "seconds, 1 to 3600",
+        "limits.connections_per_address_max" => "a whole number, 0 to 1000000 (0 is no limit)",
+        "limits.failures_per_minute_max" => "a whole number, 0 to 60000 (0 is no limit)",
+        "limits.failure_burst_max" => "a whole number, 1 to 60000",
         "limits.request_body_bytes_max" => "bytes, 0 to 1099511627776",
         "limits.shards" => "a whole number, 0 to 64 (0 takes one for every core)",
         "limits.intake_max" => "a whole number, 1 to 1048576",
@@ -130,6 +157,7 @@ mod tests {
     fn numbers_of_entries_do_not_matter() {
         assert_eq!(general("route[12].amount"), "route[].amount");
         assert_eq!(general("chain.rpc[0]"), "chain.rpc[]");
-        assert_eq!(expected("route[12].meter"), "\"request\" or \"sse_event\"");
+        assert_eq!(expected("route[12].meter"), expected("route[0].meter"));
+        assert_eq!(expected("route[1].tokens[0].token"), expected("payee.token"));
     }
 }

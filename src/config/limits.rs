@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use farebox_engine::http::FailureRate;
 use farebox_engine::pipeline::{BATCH_VOUCHERS_MAX, SHARDS_MAX};
 
 use super::expected::expected;
@@ -19,6 +20,12 @@ pub struct Limits {
     pub request_head_timeout: Duration,
     /// Bytes of a request's body.
     pub request_body_bytes_max: u64,
+    /// How long a request's body may pause.
+    pub request_body_timeout: Duration,
+    /// Open connections of one client address; `None` is no limit.
+    pub connections_per_address_max: Option<usize>,
+    /// How often credentials of one client address, and of one channel, may fail; `None` is no limit.
+    pub failures: Option<FailureRate>,
     /// Threads that verify and keep the books; `None` takes one for every core.
     pub shards: Option<usize>,
     /// Vouchers that may wait for one shard.
@@ -45,6 +52,11 @@ pub(super) fn limits(raw: &raw::Limits, problems: &mut Problems) -> Option<Limit
         within("limits.request_head_bytes_max", raw.request_head_bytes_max, 8 * 1024, 1024 * 1024);
     let head_timeout = within("limits.request_head_timeout_s", raw.request_head_timeout_s, 1, 3_600);
     let body_bytes = within("limits.request_body_bytes_max", raw.request_body_bytes_max, 0, 1 << 40);
+    let body_timeout = within("limits.request_body_timeout_s", raw.request_body_timeout_s, 1, 3_600);
+    let per_address =
+        within("limits.connections_per_address_max", raw.connections_per_address_max, 0, 1_000_000);
+    let failures = within("limits.failures_per_minute_max", raw.failures_per_minute_max, 0, 60_000);
+    let burst = within("limits.failure_burst_max", raw.failure_burst_max, 1, 60_000);
     let shards = within("limits.shards", raw.shards, 0, SHARDS_MAX as u64);
     let intake = within("limits.intake_max", raw.intake_max, 1, 1 << 20);
     let batch = within("limits.batch_vouchers_max", raw.batch_vouchers_max, 1, BATCH_VOUCHERS_MAX);
@@ -55,6 +67,9 @@ pub(super) fn limits(raw: &raw::Limits, problems: &mut Problems) -> Option<Limit
         request_head_bytes_max: size(head_bytes?)?,
         request_head_timeout: Duration::from_secs(head_timeout?),
         request_body_bytes_max: body_bytes?,
+        request_body_timeout: Duration::from_secs(body_timeout?),
+        connections_per_address_max: per_address.map(|count| size(count).filter(|count| *count > 0))?,
+        failures: FailureRate::new(failures?, burst?),
         shards: shards.map(|count| size(count).filter(|count| *count > 0))?,
         intake_max: size(intake?)?,
         batch_vouchers_max: size(batch?)?,

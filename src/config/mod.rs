@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use farebox_core::challenge::Realm;
+use farebox_core::challenge::key::PREVIOUS_KEYS_MAX;
 use farebox_core::units::{Address, Amount, ChainId};
 
 mod books;
@@ -28,7 +29,7 @@ pub use limits::Limits;
 pub use local::Local;
 pub use parse::{RpcUrl, UpstreamUrl};
 pub use problem::ConfigError;
-pub use route::{Fare, Found, Meter, Routes, read_path};
+pub use route::{Fare, Found, Price, Routes, read_path};
 pub use settlement::Settlement;
 
 use expected::expected;
@@ -94,12 +95,25 @@ pub struct Server {
     pub realm: Option<Realm>,
     /// The key that binds challenges.
     pub challenge_key_file: PathBuf,
+    /// Keys from before a rotation, the newest first.
+    pub previous_challenge_key_files: Vec<PathBuf>,
+    /// Certificate and key for TLS; `None` serves plain HTTP.
+    pub tls: Option<TlsFiles>,
     /// How long a challenge is good.
     pub challenge_lifetime: Duration,
     /// How long running requests may take to end.
     pub drain: Duration,
     /// Whether `X-Forwarded-*` of the client side is believed.
     pub trust_forwarded_headers: bool,
+}
+
+/// Where certificate and key for TLS are, both in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate chain, the server's own first.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// The service that is paid for.
@@ -273,6 +287,17 @@ fn server(raw: &raw::Server, serves: bool, directory: &Path, problems: &mut Prob
         None => Some(None),
     };
     let key_file = file("server.challenge_key_file", &raw.challenge_key_file, directory, problems);
+    let previous = previous_keys(&raw.previous_challenge_key_files, directory, problems);
+    let tls = tls(raw, directory, problems);
+    if let (Some(public), Some(None)) = (public, &tls)
+        && serves
+        && !public.ip().is_loopback()
+        && !raw.allow_plain_http
+    {
+        let expected = "a loopback address, or TLS by server.tls_cert_file and server.tls_key_file: credentials are \
+                        money to who reads them; behind a proxy that does TLS, set server.allow_plain_http = true";
+        problems.add("server.listen", quoted(&raw.listen), expected);
+    }
     let lifetime =
         duration("server.challenge_lifetime_s", raw.challenge_lifetime_s, 60, 31_536_000, problems);
     let drain = duration("server.drain_s", raw.drain_s, 0, 3_600, problems);
@@ -281,10 +306,42 @@ fn server(raw: &raw::Server, serves: bool, directory: &Path, problems: &mut Prob
         admin_listen: admin?,
         realm: realm?,
         challenge_key_file: key_file?,
+        previous_challenge_key_files: previous?,
+        tls: tls?,
         challenge_lifetime: lifetime?,
         drain: drain?,
         trust_forwarded_headers: raw.trust_forwarded_headers,
     })
+}
+
+fn previous_keys(raw: &[String], directory: &Path, problems: &mut Problems) -> Option<Vec<PathBuf>> {
+    const KEY: &str = "server.previous_challenge_key_files";
+    if raw.len() > PREVIOUS_KEYS_MAX {
+        problems.add(KEY, format!("{} paths", raw.len()), expected(KEY));
+        return None;
+    }
+    let path = |(index, path): (usize, &String)| file(&format!("{KEY}[{index}]"), path, directory, problems);
+    raw.iter().enumerate().map(path).collect()
+}
+
+fn tls(raw: &raw::Server, directory: &Path, problems: &mut Problems) -> Option<Option<TlsFiles>> {
+    let (cert_key, key_key) = ("server.tls_cert_file", "server.tls_key_file");
+    match (&raw.tls_cert_file, &raw.tls_key_file) {
+        (None, None) => Some(None),
+        (Some(cert), Some(key)) => {
+            let cert = file(cert_key, cert, directory, problems);
+            let key = file(key_key, key, directory, problems);
+            Some(Some(TlsFiles { cert: cert?, key: key? }))
+        }
+        (Some(_), None) => {
+            problems.add(key_key, "nothing", expected(key_key));
+            None
+        }
+        (None, Some(_)) => {
+            problems.add(cert_key, "nothing", expected(cert_key));
+            None
+        }
+    }
 }
 
 fn same_place(one: SocketAddr, other: SocketAddr) -> bool {

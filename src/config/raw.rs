@@ -4,6 +4,8 @@
 //! into the typed [`super::Config`]. Every key of the file is named here, with its default; a key that
 //! is not named here is refused.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// The whole file.
@@ -50,6 +52,16 @@ pub(super) struct Server {
     /// The key that binds challenges to this server; made when absent.
     #[serde(default = "default_challenge_key_file")]
     pub challenge_key_file: String,
+    /// Keys from before a rotation, the newest first: their challenges are good until they expire.
+    #[serde(default)]
+    pub previous_challenge_key_files: Vec<String>,
+    /// The certificate chain (PEM) for TLS; absent: plain HTTP.
+    pub tls_cert_file: Option<String>,
+    /// Its key (PEM).
+    pub tls_key_file: Option<String>,
+    /// Whether paid traffic may come without TLS on an address that is not loopback.
+    #[serde(default)]
+    pub allow_plain_http: bool,
     /// How long a challenge is good. Longer than the longest stream: vouchers in mid-stream reuse it.
     #[serde(default = "default_challenge_lifetime_s")]
     pub challenge_lifetime_s: u64,
@@ -162,8 +174,27 @@ pub(super) struct Route {
     pub amount: Option<String>,
     /// What one unit is called.
     pub unit: Option<String>,
-    /// `request` or `sse_event`.
+    /// `request`, `sse_event`, `bytes`, `openai_usage` or `header`.
     pub meter: Option<String>,
+    /// `bytes`: how many are one unit.
+    pub bytes_per_unit: Option<u64>,
+    /// `openai_usage`: how much a token of the prompt weighs.
+    pub input_weight: Option<u64>,
+    /// `openai_usage`: how much a token of the answer weighs.
+    pub output_weight: Option<u64>,
+    /// `openai_usage`: the weight of one unit.
+    pub tokens_per_unit: Option<u64>,
+    /// `header`: the response header that says how many units an answer is.
+    pub units_header: Option<String>,
+    /// How many units are set aside before the upstream is asked.
+    pub reserve_units: Option<u64>,
+    /// Other tokens that are taken, each with its price.
+    pub tokens: Option<Vec<TokenPrice>>,
+    /// Whether a challenge holds for one request body alone.
+    #[serde(default)]
+    pub bind_body: bool,
+    /// Words of the server that clients repeat.
+    pub opaque: Option<BTreeMap<String, String>>,
     /// What a client is advised to deposit, in base units.
     pub suggested_deposit: Option<String>,
     /// Words for people, shown with the price.
@@ -171,6 +202,18 @@ pub(super) struct Route {
     /// Whether an empty `POST` is a paid request here, and not the delivery of a voucher.
     #[serde(default)]
     pub paid_empty_post: bool,
+}
+
+/// An entry of `route[].tokens`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TokenPrice {
+    /// The TIP-20 token.
+    pub token: String,
+    /// The price of one unit in it, in base units.
+    pub amount: String,
+    /// What a client is advised to deposit in it.
+    pub suggested_deposit: Option<String>,
 }
 
 /// `[ledger]`: where the books are.
@@ -198,6 +241,14 @@ pub(super) struct Limits {
     pub request_head_timeout_s: u64,
     /// Bytes of a request's body.
     pub request_body_bytes_max: u64,
+    /// How long a request's body may pause.
+    pub request_body_timeout_s: u64,
+    /// Open connections of one client address; 0 is no limit. Loopback has none.
+    pub connections_per_address_max: u64,
+    /// Failed credentials of one client address that are forgiven each minute; 0 is no limit.
+    pub failures_per_minute_max: u64,
+    /// How many of them may come at once.
+    pub failure_burst_max: u64,
     /// Threads that verify and keep the books; 0 takes one for every core.
     pub shards: u64,
     /// Vouchers that may wait for one shard; beyond it clients hear 503.
@@ -217,6 +268,10 @@ impl Default for Limits {
             request_head_bytes_max: 64 * 1024,
             request_head_timeout_s: 15,
             request_body_bytes_max: 10 * 1024 * 1024,
+            request_body_timeout_s: 30,
+            connections_per_address_max: 1_000,
+            failures_per_minute_max: 120,
+            failure_burst_max: 60,
             shards: 0,
             intake_max: 8_192,
             batch_vouchers_max: 1_024,

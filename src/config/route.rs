@@ -4,9 +4,12 @@
 //! that two servers could read differently is refused: or a request could be matched here as one resource and
 //! be served by the upstream as another, unpaid.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::num::NonZeroU64;
 
 use farebox_core::units::Amount;
+use farebox_engine::http::{Meter, TokenPrice};
 use http::Method;
 
 use super::expected::expected;
@@ -14,6 +17,13 @@ use super::parse;
 use super::problem::{Problems, quoted};
 use super::raw;
 
+mod meter;
+mod tokens;
+
+/// The most texts in a route's `opaque`.
+const OPAQUE_WORDS_MAX: usize = 16;
+/// The most bytes of them: they travel in every challenge and every credential.
+const OPAQUE_BYTES_MAX: usize = 1_024;
 /// The most routes of one configuration: every request looks through them.
 pub const ROUTES_MAX: usize = 1_000;
 
@@ -66,15 +76,6 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// What one unit is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Meter {
-    /// One request, charged before its answer is delivered.
-    Request,
-    /// One event of an SSE answer, charged before it is delivered.
-    SseEvent,
-}
-
 /// What a route asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fare {
@@ -95,8 +96,16 @@ pub struct Price {
     pub meter: Meter,
     /// What a client is advised to deposit.
     pub suggested_deposit: Option<Amount>,
+    /// How many units are set aside before the upstream is asked.
+    pub reserve_units: u64,
+    /// Other tokens that are taken.
+    pub tokens: Vec<TokenPrice>,
     /// Words for people.
     pub description: Option<String>,
+    /// The server's own words.
+    pub opaque: BTreeMap<String, String>,
+    /// Whether a challenge holds for one request body alone.
+    pub bind_body: bool,
     /// Whether an empty `POST` is a paid request here.
     pub paid_empty_post: bool,
 }
@@ -270,8 +279,23 @@ fn free(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problems
             fare = None;
         }
     }
-    if raw.paid_empty_post {
-        problems.add(key("paid_empty_post"), "true", "false on a route with free = true");
+    let flags = [("paid_empty_post", raw.paid_empty_post), ("bind_body", raw.bind_body)];
+    for (name, _) in flags.into_iter().filter(|(_, is_set)| *is_set) {
+        problems.add(key(name), "true", "false on a route with free = true");
+        fare = None;
+    }
+    let others = [
+        ("tokens", raw.tokens.is_some()),
+        ("opaque", raw.opaque.is_some()),
+        ("reserve_units", raw.reserve_units.is_some()),
+        ("bytes_per_unit", raw.bytes_per_unit.is_some()),
+        ("input_weight", raw.input_weight.is_some()),
+        ("output_weight", raw.output_weight.is_some()),
+        ("tokens_per_unit", raw.tokens_per_unit.is_some()),
+        ("units_header", raw.units_header.is_some()),
+    ];
+    for (name, _) in others.into_iter().filter(|(_, is_stated)| *is_stated) {
+        problems.add(key(name), "a value", "no price on a route with free = true");
         fare = None;
     }
     fare
@@ -280,7 +304,14 @@ fn free(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problems
 fn price(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problems) -> Option<Fare> {
     let amount = stated(key("amount"), raw.amount.as_deref(), parse::price, problems);
     let unit = stated(key("unit"), raw.unit.as_deref(), parse::unit, problems);
-    let meter = stated(key("meter"), raw.meter.as_deref(), meter, problems);
+    let meter = meter::meter(key, raw, problems);
+    let reserve_units =
+        meter::number(&key("reserve_units"), raw.reserve_units.unwrap_or(1), problems).map(NonZeroU64::get);
+    let tokens = tokens::tokens(&key("tokens"), raw.tokens.as_deref().unwrap_or_default(), problems);
+    let opaque = match &raw.opaque {
+        None => Some(BTreeMap::new()),
+        Some(words) => opaque(&key("opaque"), words, problems),
+    };
     let suggested_deposit = match raw.suggested_deposit.as_deref() {
         None => Some(None),
         some => stated(key("suggested_deposit"), some, parse::price, problems).map(Some),
@@ -299,8 +330,12 @@ fn price(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problem
         amount: amount?,
         unit: unit?,
         meter: meter?,
+        reserve_units: reserve_units?,
+        tokens: tokens?,
         suggested_deposit: suggested_deposit?,
         description: description?,
+        opaque: opaque?,
+        bind_body: raw.bind_body,
         paid_empty_post: raw.paid_empty_post,
     }))
 }
@@ -320,12 +355,18 @@ fn stated<T>(
     }
 }
 
-fn meter(text: &str) -> Option<Meter> {
-    match text {
-        "request" => Some(Meter::Request),
-        "sse_event" => Some(Meter::SseEvent),
-        _ => None,
+fn opaque(
+    key: &str,
+    words: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Option<BTreeMap<String, String>> {
+    let bytes: usize = words.iter().map(|(name, text)| name.len() + text.len()).sum();
+    let named = words.keys().all(|name| parse::unit(name).is_some());
+    if words.len() > OPAQUE_WORDS_MAX || bytes > OPAQUE_BYTES_MAX || !named {
+        problems.add(key, format!("{} texts of {bytes} bytes", words.len()), expected(key));
+        return None;
     }
+    Some(words.clone())
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn the_documented_file_is_read() {
     assert_eq!(config.escrow.v1, None);
     let [route] = config.routes.as_slice() else { panic!("one route") };
     let Fare::Paid(price) = &route.fare else { panic!("a price") };
-    assert_eq!((price.amount, price.meter), (Amount::new(25), Meter::Request));
+    assert_eq!((price.amount, &price.meter), (Amount::new(25), &farebox_engine::http::Meter::Request));
     assert_eq!(price.suggested_deposit, Some(Amount::new(1_000_000)));
     assert_eq!(config.voucher.need_voucher_wait, Duration::from_secs(60));
 }
@@ -114,6 +114,21 @@ const WRONG: &[(&str, &str, &str)] = &[
         "http://127.0.0.1:9000",
         "http://u:hunter2@x",
         "upstream.url: found \"(a URL with credentials, not shown)\", expected a URL",
+    ),
+    (
+        "127.0.0.1:8402",
+        "192.0.2.1:8402",
+        "server.listen: found \"192.0.2.1:8402\", expected a loopback address, or TLS by server.tls_cert_file",
+    ),
+    (
+        "realm = ",
+        "tls_cert_file = \"c\"\nrealm = ",
+        "server.tls_key_file: found nothing, expected the path of a private key in PEM",
+    ),
+    (
+        "realm = ",
+        "previous_challenge_key_files = [\"\"]\nrealm = ",
+        "server.previous_challenge_key_files[0]: found \"\", expected the path of a key file that exists",
     ),
     ("[upstream]", "[upstrem]", "upstrem: found an unknown key, expected one of server, upstream, chain"),
     ("[\"http://127.0.0.1:8545\"]", "[]", "chain.rpc: found 0 URLs, expected a list of 1 to 8 RPC URLs"),
@@ -203,7 +218,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "meter = \"request\"",
         "meter = \"token\"",
-        "route[0].meter: found \"token\", expected \"request\" or \"sse_event\"",
+        "route[0].meter: found \"token\", expected \"request\", \"sse_event\", ",
     ),
     (
         "\"1000000\"",
@@ -460,6 +475,7 @@ fn the_environment_wins_over_the_file() {
         GOOD,
         &[
             ("FAREBOX__SERVER__LISTEN", "0.0.0.0:80"),
+            ("FAREBOX__SERVER__ALLOW_PLAIN_HTTP", "true"),
             ("FAREBOX__CHAIN__ID", "42431"),
             ("FAREBOX__CHAIN__RPC", "[\"http://a\", \"http://b\"]"),
             ("FAREBOX__ROUTE__0__AMOUNT", "26"),
@@ -516,6 +532,19 @@ fn a_refusal_names_the_variable_that_set_the_key() {
     assert!(unknown[0].ends_with("(set by the environment variable FAREBOX__SERVER__LISTN)"), "{unknown:?}");
 }
 
+/// Keys that the example shows with a value that is no default.
+const EXAMPLES: [&str; 9] = [
+    "socket",
+    "methods",
+    "description",
+    "tls_cert_file",
+    "tls_key_file",
+    "bytes_per_unit",
+    "output_weight",
+    "units_header",
+    "tokens",
+];
+
 /// The example in the repository, and the defaults that it claims.
 #[test]
 fn the_example_file_is_read_and_tells_the_defaults() {
@@ -532,8 +561,8 @@ fn the_example_file_is_read_and_tells_the_defaults() {
             Some(_) => "",
             None => line,
         })
+        .filter(|line| !EXAMPLES.iter().any(|key| line.starts_with(key)))
         // An address for the local API is none by default.
-        .filter(|line| !["methods", "description", "socket"].iter().any(|key| line.starts_with(key)))
         .filter(|line| !line.contains(":8404"))
         .map(|line| format!("{line}\n"))
         .collect();
@@ -586,4 +615,16 @@ fn the_local_api_stays_on_this_machine_unless_it_is_told() {
     let long = format!("socket = \"{}\"", "s".repeat(97));
     assert!(refusals(&with(&long), &[])[0].starts_with("local.socket: found "));
     assert!(refusals(&with("connections_max = 0"), &[])[0].starts_with("local.connections_max: found 0"));
+}
+
+#[test]
+fn a_public_address_speaks_tls_or_says_why_not() {
+    let public = GOOD.replace("127.0.0.1:8402", "192.0.2.1:443");
+    let with =
+        |keys: &str| parse(&public.replacen("realm = ", &format!("{keys}\nrealm = "), 1), &[]).unwrap();
+    let tls = with("tls_cert_file = \"cert.pem\"\ntls_key_file = \"/k/key.pem\"").server.tls;
+    let files = TlsFiles { cert: "/etc/farebox/cert.pem".into(), key: "/k/key.pem".into() };
+    assert_eq!(tls, Some(files));
+    assert_eq!(with("allow_plain_http = true").server.tls, None);
+    assert_eq!(parse(&GOOD.replace("127.0.0.1:8402", "[::1]:8402"), &[]).unwrap().server.tls, None);
 }

@@ -19,16 +19,36 @@ pub fn full(bytes: Bytes) -> Body {
     Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
 }
 
-/// The upstream paused for longer than it may.
+/// Who sends a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The client, its request.
+    Client,
+    /// The upstream, its answer.
+    Upstream,
+}
+
+impl std::fmt::Display for Sender {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+        })
+    }
+}
+
+/// A sender paused for longer than it may.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("the upstream sent nothing for {} s", after.as_secs())]
+#[error("the {sender} sent nothing for {} s", after.as_secs())]
 pub struct Paused {
+    sender: Sender,
     after: Duration,
 }
 
 /// A body that ends in an error when nothing comes for too long.
 pub struct IdleTimeout<B> {
     inner: B,
+    sender: Sender,
     after: Duration,
     timer: Pin<Box<Sleep>>,
     waiting: bool,
@@ -36,8 +56,8 @@ pub struct IdleTimeout<B> {
 
 impl<B> IdleTimeout<B> {
     /// Watches `inner`. Time passes only while somebody waits for a piece: a slow reader is no pause.
-    pub fn new(inner: B, after: Duration) -> Self {
-        Self { inner, after, timer: Box::pin(sleep(after)), waiting: false }
+    pub fn new(inner: B, sender: Sender, after: Duration) -> Self {
+        Self { inner, sender, after, timer: Box::pin(sleep(after)), waiting: false }
     }
 }
 
@@ -62,7 +82,10 @@ where
             this.waiting = true;
             this.timer.as_mut().reset(Instant::now() + this.after);
         }
-        this.timer.as_mut().poll(context).map(|()| Some(Err(Paused { after: this.after }.into())))
+        this.timer
+            .as_mut()
+            .poll(context)
+            .map(|()| Some(Err(Paused { sender: this.sender, after: this.after }.into())))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -82,7 +105,7 @@ mod tests {
     async fn a_pause_ends_the_body_and_a_slow_reader_does_not() {
         let after = Duration::from_secs(10);
         let (mut sender, channel) = http_body_util::channel::Channel::<Bytes, BoxError>::new(2);
-        let mut body = IdleTimeout::new(channel, after);
+        let mut body = IdleTimeout::new(channel, Sender::Upstream, after);
         sender.send_data(Bytes::from_static(b"a")).await.unwrap();
         tokio::time::sleep(3 * after).await;
         let frame = body.frame().await.unwrap().unwrap();

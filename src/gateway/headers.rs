@@ -39,6 +39,15 @@ pub struct ClientSide<'a> {
     pub host: Option<&'a str>,
     /// Whether what the client says about those before it is believed.
     pub trusted: bool,
+    /// Whether its connection is TLS.
+    pub is_tls: bool,
+}
+
+/// Who asks: the peer, or whom a trusted proxy names last.
+pub fn client_address(headers: &HeaderMap, peer: IpAddr, trusted: bool) -> IpAddr {
+    let last = headers.get_all(X_FORWARDED_FOR).iter().next_back().and_then(|value| value.to_str().ok());
+    let named = last.and_then(|chain| chain.rsplit(',').next()?.trim().parse().ok());
+    named.filter(|_| trusted).unwrap_or(peer)
 }
 
 /// A request's headers as the upstream gets them.
@@ -130,15 +139,20 @@ fn forwarded(headers: &mut HeaderMap, client: ClientSide<'_>, host: Option<Heade
     if let Some(host) = host {
         headers.entry(X_FORWARDED_HOST).or_insert(host);
     }
-    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+    let scheme = if client.is_tls { "https" } else { "http" };
+    headers.entry(X_FORWARDED_PROTO).or_insert(HeaderValue::from_static(scheme));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const CLIENT: ClientSide<'_> =
-        ClientSide { address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)), host: None, trusted: false };
+    const CLIENT: ClientSide<'_> = ClientSide {
+        address: IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7)),
+        host: None,
+        trusted: false,
+        is_tls: false,
+    };
 
     fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -238,5 +252,17 @@ mod tests {
         ]);
         to_client(&mut headers);
         assert_eq!(list(&headers), ["content-type: text/plain", "www-authenticate: Basic realm=\"x\""]);
+    }
+
+    #[test]
+    fn only_a_trusted_proxy_names_the_client() {
+        let peer: IpAddr = "192.0.2.7".parse().unwrap();
+        let named = |value: &'static str, trusted| {
+            client_address(&map(&[("x-forwarded-for", value)]), peer, trusted).to_string()
+        };
+        assert_eq!(named("198.51.100.1", false), "192.0.2.7");
+        assert_eq!(named("203.0.113.9, 198.51.100.1", true), "198.51.100.1", "what it appended itself");
+        assert_eq!(named("nonsense", true), "192.0.2.7");
+        assert_eq!(client_address(&HeaderMap::new(), peer, true), peer);
     }
 }

@@ -23,6 +23,12 @@ pub enum Problem {
         /// `limits.request_body_bytes_max`.
         bytes_max: u64,
     },
+    /// The request's body paused for too long.
+    BodySlow,
+    /// The request's body broke off.
+    BodyBroken,
+    /// `Content-Digest` does not match the body.
+    BodyDigest,
     /// No connection to the upstream, or it broke before an answer.
     UpstreamAway,
     /// No answer in time.
@@ -34,7 +40,8 @@ pub enum Problem {
 impl Problem {
     fn status(&self) -> StatusCode {
         match self {
-            Self::AmbiguousPath => StatusCode::BAD_REQUEST,
+            Self::AmbiguousPath | Self::BodyBroken | Self::BodyDigest => StatusCode::BAD_REQUEST,
+            Self::BodySlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
@@ -51,6 +58,11 @@ impl Problem {
             Self::NoRoute => "no route takes this path".into(),
             Self::Method(_) => "no route of this path takes this method".into(),
             Self::BodyTooLarge { bytes_max } => format!("the body is longer than {bytes_max} bytes"),
+            Self::BodySlow => "the request's body paused for too long; nothing was charged".into(),
+            Self::BodyBroken => "the request's body broke off; nothing was charged".into(),
+            Self::BodyDigest => {
+                "Content-Digest has a sha-256 that is not the one of the body; nothing was charged".into()
+            }
             Self::UpstreamAway => {
                 "the service behind this gateway cannot be reached; nothing was charged".into()
             }

@@ -1,12 +1,13 @@
 //! The server side of the gateway: connections in, requests to the handler, an end in order.
 //!
-//! HTTP/1.1, and HTTP/2 by prior knowledge. Everything that a stranger could hold open is bounded: the number
+//! HTTP/1.1 and HTTP/2: chosen in the TLS handshake, or without TLS by what the client says first. Everything that a stranger could hold open is bounded: the number
 //! of connections, the size of a request's head, and the time that it may take.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -14,13 +15,16 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use metrics::counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::body::Body;
+use super::tls::Tls;
 
 /// What an HTTP/2 client says first (RFC 9113, 3.4).
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -38,6 +42,8 @@ const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 pub struct Bounds {
     /// Open connections.
     pub connections_max: usize,
+    /// Open connections of one address that is not loopback; `None` is no limit.
+    pub per_address_max: Option<usize>,
     /// Bytes of a request's head.
     pub head_bytes_max: usize,
     /// How long a head may take to arrive; an idle connection ends after the same time.
@@ -62,10 +68,12 @@ pub async fn run<H: Handler>(
     listener: TcpListener,
     handler: Arc<H>,
     bounds: Bounds,
+    tls: Option<Arc<Tls>>,
     mut stop: watch::Receiver<bool>,
 ) -> usize {
     let graceful = GracefulShutdown::new();
     let places = Arc::new(Semaphore::new(bounds.connections_max));
+    let addresses = PerAddress::new(bounds.per_address_max);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -76,11 +84,18 @@ pub async fn run<H: Handler>(
         };
         match accepted {
             Ok((stream, peer, place)) => {
-                let connection = Connection { handler: handler.clone(), bounds, peer, stop: stop.clone() };
+                let Some(share) = addresses.enter(peer.ip()) else {
+                    counter!("farebox_gateway_limited_total", "limit" => "connections_per_address")
+                        .increment(1);
+                    continue;
+                };
+                let acceptor = tls.as_ref().map(|tls| tls.acceptor());
+                let connection =
+                    Connection { handler: handler.clone(), bounds, peer, acceptor, stop: stop.clone() };
                 let watcher = graceful.watcher();
                 connections.spawn(async move {
                     connection.serve(stream, watcher).await;
-                    drop(place);
+                    drop((place, share));
                 });
             }
             Err(error) => {
@@ -116,28 +131,55 @@ struct Connection<H> {
     handler: Arc<H>,
     bounds: Bounds,
     peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
     stop: watch::Receiver<bool>,
 }
 
 impl<H: Handler> Connection<H> {
-    async fn serve(self, stream: TcpStream, watcher: hyper_util::server::graceful::Watcher) {
-        let Self { handler, bounds, peer, mut stop } = self;
+    async fn serve(mut self, stream: TcpStream, watcher: Watcher) {
         // A token is small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let http2 = tokio::select! {
-            // Who has said nothing yet is owed nothing.
-            _ = stop.wait_for(|stop| *stop) => return,
-            preface = timeout(bounds.head_timeout, speaks_http2(&stream)) => match preface {
-                Ok(Ok(http2)) => http2,
-                _ => return,
-            },
-        };
+        let (bounds, mut stop) = (self.bounds, self.stop.clone());
+        // Who has said nothing yet is owed nothing.
+        match self.acceptor.take() {
+            Some(acceptor) => {
+                let shaken = tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    shaken = timeout(bounds.head_timeout, acceptor.accept(stream)) => shaken,
+                };
+                match shaken {
+                    Ok(Ok(stream)) => {
+                        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                        self.speak(TokioIo::new(stream), is_http2, watcher).await;
+                    }
+                    Ok(Err(error)) => tracing::debug!(peer = %self.peer, %error, "a TLS handshake failed"),
+                    Err(_) => slow(),
+                }
+            }
+            None => {
+                let preface = tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return,
+                    preface = timeout(bounds.head_timeout, speaks_http2(&stream)) => preface,
+                };
+                match preface {
+                    Ok(Ok(is_http2)) => self.speak(TokioIo::new(stream), is_http2, watcher).await,
+                    Ok(Err(_)) => {}
+                    Err(_) => slow(),
+                }
+            }
+        }
+    }
+
+    async fn speak<I>(self, io: I, is_http2: bool, watcher: Watcher)
+    where
+        I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    {
+        let Self { handler, bounds, peer, .. } = self;
         let service = service_fn(move |request| {
             let handler = handler.clone();
             async move { Ok::<_, Infallible>(handler.handle(peer, request).await) }
         });
-        let io = TokioIo::new(stream);
-        let outcome = if http2 {
+        let outcome = if is_http2 {
             let connection = http2::Builder::new(TokioExecutor::new())
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(HTTP2_STREAMS_MAX)
@@ -154,7 +196,61 @@ impl<H: Handler> Connection<H> {
             watcher.watch(connection).await
         };
         if let Err(error) = outcome {
+            if error.is_timeout() {
+                slow();
+            }
             tracing::debug!(%peer, %error, "a connection ended early");
+        }
+    }
+}
+
+/// Counts a client that took too long to say what it wants.
+fn slow() {
+    counter!("farebox_gateway_limited_total", "limit" => "head_timeout").increment(1);
+}
+
+/// How many connections each address has open.
+struct PerAddress {
+    maximum: Option<usize>,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+impl PerAddress {
+    fn new(maximum: Option<usize>) -> Arc<Self> {
+        Arc::new(Self { maximum, open: Mutex::default() })
+    }
+
+    /// A place for one more connection; `None` when the address has too many. Loopback is us, or a proxy of ours.
+    fn enter(self: &Arc<Self>, address: IpAddr) -> Option<Share> {
+        let address = address.to_canonical();
+        let Some(maximum) = self.maximum.filter(|_| !address.is_loopback()) else {
+            return Some(Share { of: None, address });
+        };
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(address).or_default();
+        if *count >= maximum {
+            return None;
+        }
+        *count += 1;
+        Some(Share { of: Some(Arc::clone(self)), address })
+    }
+}
+
+/// One connection's place.
+struct Share {
+    of: Option<Arc<PerAddress>>,
+    address: IpAddr,
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let Some(addresses) = &self.of else { return };
+        let mut open = addresses.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
         }
     }
 }
@@ -171,5 +267,27 @@ async fn speaks_http2(stream: &TcpStream) -> std::io::Result<bool> {
             return Ok(true);
         }
         sleep(PREFACE_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_so_many_connections_and_no_more() {
+        let addresses = PerAddress::new(Some(2));
+        let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+        let first = addresses.enter(one).unwrap();
+        let _second = addresses.enter(one).unwrap();
+        assert!(addresses.enter(one).is_none());
+        assert!(addresses.enter(other).is_some());
+        drop(first);
+        assert!(addresses.enter(one).is_some());
+        let local = IpAddr::from([127, 0, 0, 1]);
+        let places: Vec<_> = (0..9).map(|_| addresses.enter(local)).collect();
+        assert!(places.iter().all(Option::is_some), "a proxy on this machine brings everybody");
+        drop((places, _second));
+        assert!(addresses.open.lock().unwrap().is_empty());
     }
 }

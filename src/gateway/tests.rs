@@ -16,7 +16,9 @@ use tokio::time::timeout;
 use super::body::full;
 use super::*;
 
+mod hostile;
 mod support;
+mod tls;
 mod upstream;
 
 use support::{BOUNDS, World};
@@ -339,4 +341,52 @@ async fn a_head_that_is_too_large_is_refused() {
     let answer = String::from_utf8_lossy(&answer[..count]).into_owned();
     assert!(count == 0 || answer.starts_with("HTTP/1.1 431"), "{answer}");
     assert_eq!(raw_status(&world, "/v1/x").await, 402, "the gateway is alive");
+}
+
+#[tokio::test]
+async fn every_meter_charges_what_the_upstream_delivers() {
+    let (_upstream, world) = world().await;
+    let payer = world.payer().await;
+    let mut amount = 0;
+    for (path, units) in [("/v1/tokens/usage", 5), ("/v1/size/bytes", 3), ("/v1/named/units", 3)] {
+        amount += units * 10;
+        let challenge = world.challenge(path).await;
+        let seen = world.get(path, Some(&payer.voucher(&challenge, amount))).await;
+        assert_eq!(seen.status, 200, "{path}: {seen:?}");
+        assert_eq!(world.snapshot(&payer).await.spent, Amount::new(amount), "{path}");
+    }
+    let challenge = world.challenge("/v1/tokens/usage").await;
+    let seen = world.get("/v1/tokens/usage", Some(&payer.voucher(&challenge, amount + 10))).await;
+    assert_eq!(seen.status, 402, "{seen:?}");
+    assert!(seen.headers.contains_key("www-authenticate"), "{seen:?}");
+    assert_eq!(world.snapshot(&payer).await.spent, Amount::new(amount), "not delivered, not charged");
+    assert_eq!(world.stop().await, 0);
+}
+
+#[tokio::test]
+async fn a_challenge_for_one_body_is_bound_to_it() {
+    let (upstream, world) = world().await;
+    let payer = world.payer().await;
+    let post = |body: &'static str, header: Option<&str>, digest: Option<&str>| {
+        let mut request = world.request(Method::POST, "/v1/bound/echo");
+        if let Some(header) = header {
+            request = request.header(AUTHORIZATION, header);
+        }
+        if let Some(digest) = digest {
+            request = request.header("content-digest", digest);
+        }
+        world.send(request.body(full(Bytes::from_static(body.as_bytes()))).unwrap())
+    };
+    let asked = post(r#"{"hello": "world"}"#, None, None).await;
+    let challenge = asked.challenge();
+    let digest = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:";
+    assert_eq!(challenge.digest.as_deref(), Some(digest));
+    let header = payer.voucher(&challenge, 10);
+    assert_eq!(post("another", Some(&header), None).await.status, 402);
+    let before = upstream.count();
+    let lied = post("another", Some(&header), Some(digest)).await;
+    assert_eq!((lied.status, upstream.count()), (400, before), "{lied:?}");
+    let seen = post(r#"{"hello": "world"}"#, Some(&header), Some(digest)).await;
+    assert_eq!((seen.status, seen.body.as_str()), (200, r#"{"hello": "world"}"#), "{seen:?}");
+    assert_eq!(world.stop().await, 0);
 }

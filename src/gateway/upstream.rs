@@ -13,7 +13,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use super::body::{Body, IdleTimeout};
+use super::body::{Body, IdleTimeout, Paused, Sender};
 use super::problem::Problem;
 use crate::config;
 
@@ -81,7 +81,9 @@ impl Upstream {
             }
         };
         match tokio::time::timeout(self.response_timeout, answer).await {
-            Ok(Ok(response)) => Ok(response.map(|body| IdleTimeout::new(body, self.idle_timeout))),
+            Ok(Ok(response)) => {
+                Ok(response.map(|body| IdleTimeout::new(body, Sender::Upstream, self.idle_timeout)))
+            }
             Ok(Err(error)) => Err(self.explain(&error)),
             Err(_) => {
                 tracing::warn!(upstream = %self.url, "the upstream did not answer in time");
@@ -105,6 +107,10 @@ impl Upstream {
         while let Some(inner) = cause {
             if inner.is::<LengthLimitError>() {
                 return Problem::BodyTooLarge { bytes_max: self.body_bytes_max };
+            }
+            // Only the request's body is read here; the answer's is the client's to wait for.
+            if inner.is::<Paused>() {
+                return Problem::BodySlow;
             }
             cause = inner.source();
         }

@@ -14,6 +14,7 @@
 //! | [`issued`] | a challenge: its id bound by HMAC, its header, its echo |
 //! | [`key`] | the secret that binds ids |
 //! | [`credential`] | what a client answers: open, top-up, voucher, close |
+//! | [`digest`] | the digest of a request's body |
 //! | [`receipt`] | what a server says after a payment |
 //! | [`event`] | the two events that a metered stream adds |
 //! | [`problem`] | every problem type of the two drafts |
@@ -22,6 +23,7 @@
 mod auth_params;
 mod base64url;
 pub mod credential;
+pub mod digest;
 pub mod event;
 mod fields;
 pub mod issued;

@@ -5,7 +5,7 @@ use farebox_core::channel::Advertised;
 use farebox_core::units::{Address, Amount, ChainId};
 use farebox_core::voucher::ProtocolVersion;
 
-use super::Route;
+use super::{FailureRate, Route};
 
 /// One escrow that clients may pay through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct DoorConfig {
     pub need_voucher_wait_ms_max: u64,
     /// How long a `close` waits for running requests of its channel to end.
     pub close_wait_ms_max: u64,
+    /// How often credentials of one address, and of one channel, may fail; `None` is no limit.
+    pub failures: Option<FailureRate>,
     /// Transactions of clients that may be on their way to the chain at once.
     pub transactions_in_flight_max: usize,
 }
@@ -61,6 +63,7 @@ impl DoorConfig {
             challenge_lifetime_ms: 24 * 3_600_000,
             need_voucher_wait_ms_max: 60_000,
             close_wait_ms_max: 10_000,
+            failures: None,
             transactions_in_flight_max: 1_024,
         }
     }

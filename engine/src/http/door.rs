@@ -1,18 +1,21 @@
 //! Decides what a request gets: a challenge, a receipt, a problem, or the service.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use farebox_core::challenge::rfc3339::UnixMillis;
-use farebox_core::challenge::{Credential, EchoError, Payload, Request, credential};
+use farebox_core::challenge::{Credential, EchoError, Payload, ProblemType, Request, credential};
 use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Spend, Terms};
 use farebox_core::units::{Address, Amount, B256, ChannelId};
 use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Verifier, Voucher};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Response};
+use metrics::counter;
 
 use super::answer::{Balance, DoorBody, managed};
 use super::config::{DoorConfig, Escrow};
+use super::failures::Failures;
 use super::flight::Flights;
 use super::offer::{Offer, Quote};
 use super::problem::{self, Refused};
@@ -20,7 +23,7 @@ use super::streams::Streams;
 use super::{Paid, Route, headers};
 use crate::chain::Chain;
 use crate::clock::Clock;
-use crate::{Engine, Reply, Verdict};
+use crate::{Engine, Refusal, Reply, Verdict};
 
 /// What the door looks at of a request. It never reads a body.
 #[derive(Clone, Copy, Debug)]
@@ -34,12 +37,15 @@ pub struct Asked<'a> {
     /// The digest of the body (RFC 9530: `sha-256=:...:`), if the caller has read it. Without one no challenge is bound
     /// to a body.
     pub body_digest: Option<&'a str>,
+    /// Who asks, as far as it is known: failures are counted by address.
+    pub address: Option<IpAddr>,
 }
 
 impl<'a> Asked<'a> {
-    /// What a request's head says, without a digest of its body.
+    /// What a request's head says, without a digest of its body and without an address.
     pub fn of(parts: &'a http::request::Parts, body_is_empty: bool) -> Self {
-        Self { method: &parts.method, headers: &parts.headers, body_is_empty, body_digest: None }
+        let (method, headers) = (&parts.method, &parts.headers);
+        Self { method, headers, body_is_empty, body_digest: None, address: None }
     }
 }
 
@@ -88,6 +94,7 @@ pub(super) struct Inner {
     pub(super) verifier: Arc<Verifier>,
     pub(super) transactions: Arc<Flights>,
     pub(super) streams: Arc<Streams>,
+    pub(super) failures: Failures,
     pub(super) challenge_serial: AtomicU64,
 }
 
@@ -127,7 +134,9 @@ impl Door {
         }
         let transactions = Flights::new(config.transactions_in_flight_max);
         let challenge_serial = AtomicU64::new(clock.unix_millis());
+        let failures = Failures::new(config.failures);
         let inner = Inner {
+            failures,
             verifier: engine.verifier(),
             engine,
             chain,
@@ -157,7 +166,12 @@ impl Door {
         let mut spoken = None;
         match self.inner.decide(asked, offer, &mut spoken).await {
             Ok(decision) => decision,
-            Err(problem) => Decision::Answer(self.inner.refuse(&problem, offer, spoken, asked.body_digest)),
+            Err(problem) => {
+                if counts_as_failure(problem.kind) {
+                    self.inner.failures.address_failed(asked.address, self.inner.clock.unix_millis());
+                }
+                Decision::Answer(self.inner.refuse(&problem, offer, spoken, asked.body_digest))
+            }
         }
     }
 
@@ -180,12 +194,24 @@ impl Inner {
         let Some(token) = credential::find(values).map_err(problem::malformed)? else {
             return Err(problem::payment_required());
         };
+        let now_ms = self.clock.unix_millis();
+        if let Some(wait_ms) = self.failures.address_waits(asked.address, now_ms) {
+            counter!("farebox_door_limited_total", "limit" => "address").increment(1);
+            return Err(problem::too_many_failures(wait_ms));
+        }
         let credential = Credential::parse(token).map_err(problem::malformed)?;
         let is_paid = matches!(credential.payload, Payload::Open(_) | Payload::Voucher(_))
             && !asked.is_management(offer.route());
         let checked = self.check(&credential, offer, is_paid, spoken)?;
         if is_paid {
             check_body(asked, offer.route(), &credential)?;
+        }
+        // A close is never refused for that: it frees the payer's money, and ours.
+        if !matches!(credential.payload, Payload::Close(_))
+            && let Some(wait_ms) = self.failures.channel_waits(checked.channel, now_ms)
+        {
+            counter!("farebox_door_limited_total", "limit" => "channel").increment(1);
+            return Err(problem::too_many_failures(wait_ms));
         }
         match &credential.payload {
             Payload::TopUp(top_up) => Ok(Decision::Answer(self.top_up(&checked, top_up).await?)),
@@ -379,10 +405,17 @@ impl Inner {
     ) -> Result<Reply, Refused> {
         match self.engine.submit(channel, voucher, then).await {
             Ok(Verdict::Accepted(Reply { answer: Answer::AcceptedOnly(refused), .. })) => {
+                self.failures.channel_failed(channel, self.clock.unix_millis());
                 Err(problem::rejection(&refused, channel))
             }
             Ok(Verdict::Accepted(reply)) => Ok(reply),
-            Ok(Verdict::Rejected(refusal)) => Err(problem::refusal(&refusal, channel)),
+            Ok(Verdict::Rejected(refusal)) => {
+                // Only the payer's own voucher gets so far.
+                if let Refusal::Channel(Rejection::InsufficientBalance { .. }) = refusal {
+                    self.failures.channel_failed(channel, self.clock.unix_millis());
+                }
+                Err(problem::refusal(&refusal, channel))
+            }
             Err(error) => Err(problem::engine(&error)),
         }
     }
@@ -402,4 +435,21 @@ fn check_body(asked: Asked<'_>, route: &Route, credential: &Credential) -> Resul
         (Some(bound), _) if Some(bound) == asked.body_digest => Ok(()),
         _ => Err(problem::other_body()),
     }
+}
+
+/// Whether a problem says that the credential itself was worth nothing. Too little money, a busy server or a close that
+/// is on its way are no failures of who asks.
+const fn counts_as_failure(kind: ProblemType) -> bool {
+    matches!(
+        kind,
+        ProblemType::MalformedCredential
+            | ProblemType::InvalidChallenge
+            | ProblemType::ChallengeNotFound
+            | ProblemType::VerificationFailed
+            | ProblemType::InvalidSignature
+            | ProblemType::SignerMismatch
+            | ProblemType::AmountExceedsDeposit
+            | ProblemType::ChannelNotFound
+            | ProblemType::BadRequest
+    )
 }

@@ -242,6 +242,13 @@ pub(super) fn limited(found: &Rejection, channel: ChannelId) -> Refused {
     rejection(found, channel)
 }
 
+/// Credentials failed too often.
+pub(super) fn too_many_failures(wait_ms: u64) -> Refused {
+    let detail = "credentials from here failed too often; this one was not looked at";
+    let problem = Problem::new(ProblemType::TooManyRequests, detail);
+    Box::new(problem.retry_after(wait_ms.div_ceil(1_000).max(1)))
+}
+
 /// Too many transactions are on their way.
 pub(super) fn too_many_transactions() -> Refused {
     let detail = "too many transactions are on their way to the chain; nothing was done";

@@ -161,3 +161,72 @@ async fn who_is_not_allowed_is_403_without_a_time() {
     assert_eq!(seen.header("retry-after"), None);
     assert_eq!(world.chain.opens.load(Ordering::SeqCst), 0);
 }
+
+/// Asks from an address; the status of the answer, 200 when it would be served.
+async fn from(world: &World, address: &str, header: &str) -> (u16, Option<u64>) {
+    let headers = authorization(header);
+    let address = Some(address.parse().unwrap());
+    let asked = farebox_engine::http::Asked {
+        method: &Method::GET,
+        headers: &headers,
+        body_is_empty: true,
+        body_digest: None,
+        address,
+    };
+    match world.door.decide(asked, &world.route).await {
+        farebox_engine::http::Decision::Paid(paid) => {
+            paid.release().await;
+            (200, None)
+        }
+        farebox_engine::http::Decision::Answer(answer) => {
+            let seen = seen(answer).await;
+            let wait = seen.header("retry-after").map(|text| text.parse().unwrap());
+            (seen.status, wait)
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_fails_too_often_is_turned_away_and_no_other() {
+    let mut config = config(Address::ZERO);
+    config.failures = farebox_engine::http::FailureRate::new(60, 3);
+    let world = World::with(config, Config::default());
+    let (world, client, challenge) = opened_in(world, ProtocolVersion::V2, 1_000).await;
+    let good = client.voucher(&challenge, 100);
+    for _ in 0..3 {
+        assert_eq!(from(&world, "192.0.2.1", "Payment nonsense!").await.0, 402);
+    }
+    assert_eq!(from(&world, "192.0.2.1", &good).await, (429, Some(1)), "even a good one is not looked at");
+    assert_eq!(from(&world, "192.0.2.2", &good).await.0, 200);
+    world.clock.advance_millis(1_000);
+    assert_eq!(from(&world, "192.0.2.1", &good).await.0, 200, "it is forgiven");
+}
+
+/// A stranger's failures must not lock a payer out of his own channel.
+#[tokio::test]
+async fn failures_of_strangers_do_not_count_against_a_channel() {
+    let mut config = config(Address::ZERO);
+    config.failures = farebox_engine::http::FailureRate::new(60, 3);
+    let world = World::with(config, Config::default());
+    let (world, client, challenge) = opened_in(world, ProtocolVersion::V2, 1_000).await;
+    let thief = Client { key: k256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap(), ..client.clone() };
+    for index in 0..10 {
+        let address = format!("192.0.2.{}", index + 10);
+        assert_eq!(from(&world, &address, &thief.voucher(&challenge, 500)).await.0, 402);
+        assert_eq!(
+            from(&world, &address, &client.voucher(&challenge, 5_000)).await.0,
+            402,
+            "over the deposit"
+        );
+    }
+    for index in 0..3 {
+        let address = format!("192.0.2.{}", index + 30);
+        assert_eq!(
+            from(&world, &address, &client.voucher(&challenge, 10 + index)).await.0,
+            402,
+            "too little"
+        );
+    }
+    let (status, wait) = from(&world, "192.0.2.1", &client.voucher(&challenge, 300)).await;
+    assert_eq!((status, wait), (429, Some(1)), "its own payer asks too often for what it does not pay");
+}

@@ -57,7 +57,13 @@ const DIGEST: &str = "sha-256=:X48E9qOokqqrvdts8nOJRJN3OWDUoyWxBf7kbu9DBPE=:";
 
 async fn ask(world: &World, method: Method, header: Option<&str>, digest: Option<&str>) -> Result<(), Seen> {
     let headers = header.map(authorization).unwrap_or_default();
-    let asked = Asked { method: &method, headers: &headers, body_is_empty: false, body_digest: digest };
+    let asked = Asked {
+        method: &method,
+        headers: &headers,
+        body_is_empty: false,
+        body_digest: digest,
+        address: None,
+    };
     match world.door.decide(asked, &world.route).await {
         Decision::Paid(paid) => Ok(drop(paid.release().await)),
         Decision::Answer(answer) => Err(seen(answer).await),
@@ -130,7 +136,13 @@ async fn an_offer_is_prepared_once_and_serves_many() {
     let headers = HeaderMap::new();
     let mut ids = std::collections::HashSet::new();
     for _ in 0..100 {
-        let asked = Asked { method: &Method::GET, headers: &headers, body_is_empty: true, body_digest: None };
+        let asked = Asked {
+            method: &Method::GET,
+            headers: &headers,
+            body_is_empty: true,
+            body_digest: None,
+            address: None,
+        };
         let Decision::Answer(answer) = world.door.decide_offer(asked, &offer).await else { panic!("free") };
         ids.extend(seen(answer).await.challenges().into_iter().map(|challenge| challenge.id));
     }

@@ -208,7 +208,12 @@ impl World {
 
     pub async fn decide(&self, method: Method, headers: &HeaderMap, route: &Route) -> Decision {
         let body_is_empty = method == Method::GET || method == Method::HEAD;
-        self.door.decide(Asked { method: &method, headers, body_is_empty, body_digest: None }, route).await
+        self.door
+            .decide(
+                Asked { method: &method, headers, body_is_empty, body_digest: None, address: None },
+                route,
+            )
+            .await
     }
 
     /// A request that must be answered by the door.

@@ -1,3 +1,5 @@
+use farebox_engine::http::TokenRates;
+
 use super::*;
 
 fn pattern(text: &str) -> Pattern {
@@ -79,8 +81,17 @@ fn raw(path: &str, methods: Option<&[&str]>) -> raw::Route {
         amount: Some("25".into()),
         unit: Some("llm_token".into()),
         meter: Some("request".into()),
+        bytes_per_unit: None,
+        input_weight: None,
+        output_weight: None,
+        tokens_per_unit: None,
+        units_header: None,
+        reserve_units: None,
+        tokens: None,
         suggested_deposit: None,
         description: None,
+        bind_body: false,
+        opaque: None,
         paid_empty_post: false,
     }
 }
@@ -141,4 +152,108 @@ fn a_suggested_deposit_pays_at_least_one_unit() {
             "route[0].suggested_deposit: found \"24\", expected at least the price of one unit, 25".into()
         ])
     );
+}
+
+fn price_of(change: impl FnOnce(&mut raw::Route)) -> Result<Price, Vec<String>> {
+    let mut entry = raw("/v1/*", None);
+    change(&mut entry);
+    match &build(&[entry])?.as_slice()[0].fare {
+        Fare::Paid(price) => Ok(price.clone()),
+        Fare::Free => panic!("it has a price"),
+    }
+}
+
+#[test]
+fn every_meter_is_read_with_its_own_keys() {
+    let meter = |name: &str, change: fn(&mut raw::Route)| {
+        price_of(|route| {
+            route.meter = Some(name.into());
+            change(route);
+        })
+        .map(|price| price.meter)
+    };
+    let number = |value: u64| NonZeroU64::new(value).unwrap();
+    assert_eq!(meter("request", |_| ()), Ok(Meter::Request));
+    assert_eq!(meter("sse_event", |_| ()), Ok(Meter::SseEvent));
+    assert_eq!(meter("bytes", |_| ()), Ok(Meter::Bytes { bytes_per_unit: number(1_000) }));
+    assert_eq!(
+        meter("bytes", |route| route.bytes_per_unit = Some(7)),
+        Ok(Meter::Bytes { bytes_per_unit: number(7) })
+    );
+    assert_eq!(meter("openai_usage", |_| ()), Ok(Meter::OpenAiUsage(TokenRates::default())));
+    let rates = TokenRates { input_weight: 1, output_weight: 4, tokens_per_unit: number(1_000) };
+    let weighed = |route: &mut raw::Route| {
+        (route.output_weight, route.tokens_per_unit) = (Some(4), Some(1_000));
+    };
+    assert_eq!(meter("openai_usage", weighed), Ok(Meter::OpenAiUsage(rates)));
+    let named = |route: &mut raw::Route| route.units_header = Some("X-Units".into());
+    assert_eq!(meter("header", named), Ok(Meter::Header(http::HeaderName::from_static("x-units"))));
+
+    for (name, change, refusal) in [
+        ("byte", (|_| ()) as fn(&mut raw::Route), "route[0].meter: found \"byte\", expected \"request\", "),
+        (
+            "bytes",
+            |route| route.bytes_per_unit = Some(0),
+            "route[0].bytes_per_unit: found 0, expected a whole",
+        ),
+        (
+            "request",
+            |route| route.bytes_per_unit = Some(5),
+            "route[0].bytes_per_unit: found a value, expected no such key with this meter",
+        ),
+        (
+            "bytes",
+            |route| route.units_header = Some("x".into()),
+            "route[0].units_header: found a value, expected no such key with this meter",
+        ),
+        ("header", |_| (), "route[0].units_header: found nothing, expected the name of a response header"),
+        (
+            "header",
+            |route| route.units_header = Some("payment-receipt".into()),
+            "route[0].units_header: found \"payment-receipt\", expected the name of a response header",
+        ),
+        (
+            "openai_usage",
+            |route| (route.input_weight, route.output_weight) = (Some(0), Some(0)),
+            "route[0].output_weight: found 0, expected",
+        ),
+    ] {
+        let refusals = meter(name, change).unwrap_err();
+        assert!(refusals.len() == 1 && refusals[0].starts_with(refusal), "{name}: {refusals:?}");
+    }
+}
+
+#[test]
+fn several_tokens_each_have_their_price() {
+    let entry = |token: &str, amount: &str| raw::TokenPrice {
+        token: token.into(),
+        amount: amount.into(),
+        suggested_deposit: None,
+    };
+    let token = "0x20c0000000000000000000000000000000000001";
+    let read = price_of(|route| route.tokens = Some(vec![entry(token, "7")])).unwrap();
+    let price = TokenPrice { token: token.parse().unwrap(), price: Amount::new(7), suggested_deposit: None };
+    assert_eq!(read.tokens, [price]);
+    for (entries, refusal) in [
+        (vec![entry("0x1", "7")], "route[0].tokens[0].token: found \"0x1\", expected a nonzero address"),
+        (vec![entry(token, "0")], "route[0].tokens[0].amount: found \"0\", expected an amount"),
+        (
+            vec![entry(token, "1"), entry(token, "2")],
+            "route[0].tokens[1].token: found a token that is listed before, expected each token once",
+        ),
+    ] {
+        let refusals = price_of(|route| route.tokens = Some(entries)).unwrap_err();
+        assert!(refusals.len() == 1 && refusals[0].starts_with(refusal), "{refusals:?}");
+    }
+}
+
+#[test]
+fn own_words_are_few_and_short() {
+    let words = |count: usize, length: usize| -> BTreeMap<String, String> {
+        (0..count).map(|index| (format!("k{index}"), "x".repeat(length))).collect()
+    };
+    assert_eq!(price_of(|route| route.opaque = Some(words(3, 5))).unwrap().opaque, words(3, 5));
+    assert!(price_of(|route| route.opaque = Some(words(17, 1))).is_err());
+    assert!(price_of(|route| route.opaque = Some(words(1, 1_024))).is_err());
+    assert!(price_of(|route| route.opaque = Some([("a b".into(), "x".into())].into())).is_err());
 }

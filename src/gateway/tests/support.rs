@@ -84,6 +84,7 @@ pub struct Seen {
 
 pub const BOUNDS: Bounds = Bounds {
     connections_max: 100,
+    per_address_max: None,
     head_bytes_max: 64 * 1024,
     head_timeout: Duration::from_secs(5),
     drain: Duration::from_secs(5),
@@ -92,10 +93,26 @@ pub const BOUNDS: Bounds = Bounds {
 impl World {
     /// A gateway before `upstream`, with room for changes.
     pub async fn start(upstream: &str, bounds: Bounds, change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_with(upstream, bounds, None, change).await
+    }
+
+    /// The same, perhaps with TLS.
+    pub async fn start_with(
+        upstream: &str,
+        bounds: Bounds,
+        tls: Option<Arc<Tls>>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let text = format!(
             "[server]\nrealm = \"test\"\n[upstream]\nurl = \"{upstream}\"\n[chain]\nrpc = [\"http://c\"]\nid = 31337\n\
              [payee]\naddress = \"{PAYEE}\"\ntoken = \"{TOKEN}\"\nkey_file = \"k\"\n\
              [[route]]\npath = \"/v1/chat\"\namount = \"10\"\nunit = \"token\"\nmeter = \"sse_event\"\n\
+             [[route]]\npath = \"/v1/tokens/*\"\namount = \"10\"\nunit = \"token\"\nmeter = \"openai_usage\"\n\
+             [[route]]\npath = \"/v1/size/*\"\namount = \"10\"\nunit = \"kilobyte\"\nmeter = \"bytes\"\n\
+             [[route]]\npath = \"/v1/named/*\"\namount = \"10\"\nunit = \"row\"\nmeter = \"header\"\n\
+             units_header = \"x-units\"\n\
+             [[route]]\npath = \"/v1/bound/*\"\namount = \"10\"\nunit = \"request\"\nmeter = \"request\"\n\
+             bind_body = true\n\
              [[route]]\npath = \"/v1/*\"\nmethods = [\"GET\", \"POST\", \"HEAD\"]\namount = \"100\"\nunit = \"request\"\n\
              meter = \"request\"\n[[route]]\npath = \"/free/*\"\nfree = true\n\
              [ledger]\nkind = \"memory\"\nallow_volatile = true\n[limits]\nrequest_body_bytes_max = 1000\n"
@@ -118,13 +135,14 @@ impl World {
             operator: Address::ZERO,
         });
         door_config.need_voucher_wait_ms_max = 2_000;
+        door_config.failures = config.limits.failures;
         let chain = Arc::new(Opens { deposit: Amount::new(1_000) });
         let door = Door::new(engine.clone(), chain, door_config, Arc::new(SystemClock));
         let gateway = Arc::new(Gateway::new(&config, door).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (stop, stopped) = watch::channel(false);
-        let served = tokio::spawn(run(listener, gateway, bounds, stopped));
+        let served = tokio::spawn(run(listener, gateway, bounds, tls, stopped));
         Self { engine, url, client: Client::builder(TokioExecutor::new()).build_http(), stop, served }
     }
 
@@ -166,10 +184,7 @@ impl World {
     }
 
     pub async fn challenge(&self, path: &str) -> Challenge {
-        let seen = self.get(path, None).await;
-        assert_eq!(seen.status, 402, "{seen:?}");
-        let header = seen.headers[WWW_AUTHENTICATE].to_str().unwrap();
-        Challenge::parse_header(header).unwrap().remove(0)
+        self.get(path, None).await.challenge()
     }
 
     pub async fn snapshot(&self, payer: &Payer) -> Snapshot {
@@ -189,6 +204,12 @@ impl World {
 }
 
 impl Seen {
+    pub fn challenge(&self) -> Challenge {
+        assert_eq!(self.status, 402, "{self:?}");
+        let header = self.headers[WWW_AUTHENTICATE].to_str().unwrap();
+        Challenge::parse_header(header).unwrap().remove(0)
+    }
+
     pub fn receipt(&self) -> Receipt {
         Receipt::parse_header(self.headers["payment-receipt"].to_str().unwrap()).unwrap()
     }

@@ -1,8 +1,8 @@
 //! The service that is paid for in these tests. It knows nothing of payments.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use crate::gateway::body::{Body, full};
 pub struct Upstream {
     pub url: String,
     pub requests: Arc<AtomicUsize>,
+    /// What was asked for, in order.
+    pub paths: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
@@ -37,13 +39,16 @@ impl Upstream {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(AtomicUsize::new(0));
         let count = requests.clone();
+        let paths = Arc::new(Mutex::new(Vec::new()));
+        let asked = paths.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let count = count.clone();
+                let (count, asked) = (count.clone(), asked.clone());
                 connections.spawn(async move {
-                    let service = service_fn(move |request| {
+                    let service = service_fn(move |request: Request<Incoming>| {
+                        asked.lock().unwrap().push(request.uri().path().to_owned());
                         count.fetch_add(1, Ordering::SeqCst);
                         async move { Ok::<_, Infallible>(answer(request).await) }
                     });
@@ -52,7 +57,7 @@ impl Upstream {
                 });
             }
         });
-        Self { url, requests, task }
+        Self { url, requests, paths, task }
     }
 
     pub fn count(&self) -> usize {
@@ -80,6 +85,18 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
             with_status(200)
         }
         "echo" => Response::new(request.into_body().map_err(Into::into).boxed_unsync()),
+        "usage" => {
+            let body = r#"{"usage":{"prompt_tokens":3,"completion_tokens":2}}"#;
+            let mut answer = Response::new(full(Bytes::from_static(body.as_bytes())));
+            answer.headers_mut().insert("content-type", "application/json".parse().unwrap());
+            answer
+        }
+        "bytes" => Response::new(full(Bytes::from(vec![b'x'; 2_500]))),
+        "units" => {
+            let mut answer = with_status(200);
+            answer.headers_mut().insert("x-units", "3".parse().unwrap());
+            answer
+        }
         "swallow" => match request.into_body().collect().await {
             Ok(_) => with_status(200),
             Err(_) => with_status(400),
