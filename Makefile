@@ -17,7 +17,7 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
@@ -38,7 +38,7 @@ build: setup
 demo: build
 	@node demo/demo.mjs
 
-test: lint test-rust test-contracts test-interop
+test: lint test-rust test-contracts test-interop test-browser
 
 lint: setup
 	cargo fmt --all --check
@@ -75,6 +75,9 @@ test-contracts: setup
 
 test-interop: build
 	node --test --test-concurrency=$(INTEROP_JOBS) tests/interop/*.test.mjs
+
+test-browser: build
+	node --test tests/browser/*.test.mjs
 
 bench: bench-verify bench-books
 

@@ -13,17 +13,20 @@ suggested_deposit = "${suggestedDeposit}"
 `
 
 /** Returns the path of the configuration file. Ports are 0: the server prints the ones that it got. */
-export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, listen = '127.0.0.1:0' }) {
+export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, adminKey, listen = '127.0.0.1:0' }) {
   await mkdir(folder, { recursive: true })
   const keyFile = join(folder, 'payee.key')
   await writeFile(keyFile, payee.privateKey, { mode: 0o600 })
   await chmod(keyFile, 0o600)
+  const adminKeyFile = join(folder, 'admin.key')
+  if (adminKey) await writeFile(adminKeyFile, adminKey, { mode: 0o600 })
   const config = `
 [server]
 listen = "${listen}"
 admin_listen = "127.0.0.1:0"
 realm = "demo.farebox.local"
 challenge_key_file = "${join(folder, 'challenge.key')}"
+${adminKey ? `admin_key_file = "${adminKeyFile}"` : ''}
 [upstream]
 url = "${upstreamUrl}"
 [chain]

@@ -4,9 +4,9 @@
 #
 #   scripts/setup.sh
 #
-# Checks: cargo, node and npm, a C++ compiler and libclang, and what mounts a file system for tests. Installs: the npm
-# packages of package-lock.json into node_modules, and (only as root, only when missing) clang and libclang from the
-# distribution.
+# Checks: cargo, node and npm, a C++ compiler and libclang, a browser, and what mounts a file system for tests. Installs:
+# the npm packages of package-lock.json into node_modules, and (only as root, only when missing) clang, libclang and
+# chromium from the distribution.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -67,6 +67,20 @@ check_fuse() {
   fi
 }
 
+# The dashboard is tested in a real browser.
+check_browser() {
+  for browser in "${CHROMIUM_BIN:-}" /usr/bin/chromium /usr/bin/chromium-browser /usr/bin/google-chrome; do
+    if [ -n "$browser" ] && [ -x "$browser" ]; then return; fi
+  done
+  if [ "$(id -u)" = 0 ] && have apt-get; then
+    say "installing chromium with apt-get: the dashboard is tested in it"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+    [ -x /usr/bin/chromium ] && return
+  fi
+  missing+=("chromium, for the tests of the dashboard: apt-get install chromium, or set CHROMIUM_BIN")
+}
+
 check_npm_packages() {
   have npm || return 0
   # npm writes this file last; it is as new as the last complete installation.
@@ -81,6 +95,7 @@ check_rust
 check_node
 check_cxx
 check_fuse
+check_browser
 if [ "${#missing[@]}" -eq 0 ]; then check_npm_packages; fi
 
 if [ "${#missing[@]}" -ne 0 ]; then

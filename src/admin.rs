@@ -1,16 +1,32 @@
-//! The admin API: health, readiness, metrics, and a read-only view of the books.
+//! The admin port: health, readiness, metrics, the books, the dashboard, and a few actions.
 //!
 //! | path | answer |
 //! |---|---|
+//! | `GET /` | the dashboard |
 //! | `GET /healthz` | 200 while the process runs |
 //! | `GET /readyz` | 200 when paid traffic can be served, else 503; JSON says what is missing |
 //! | `GET /metrics` | Prometheus text |
+//! | `GET /v1/overview?span=recent&after=0` | what the dashboard shows; points of its plots behind a moment (`span` is `recent` or `day`) |
 //! | `GET /v1/channels?after=0x…&limit=100` | a page of channels by rising id; `next` is the `after` of the next page |
 //! | `GET /v1/channels/{id}` | one channel |
+//! | `GET /v1/channels/{id}/history` | what the last frames of the journal tell of it |
+//! | `POST /v1/channels/{id}/settle`, `/close` | settles or closes it now; with the admin key |
+//! | `POST /v1/key` | whether the admin key is right |
 //! | `POST /v1/snapshot` | takes a snapshot of the store, in the store's own folder, and says where; for `farebox backup` |
 //!
-//! It changes no books and asks nobody for a password: bind it to an address that only operators reach.
+//! Reading needs no password: bind it to an address that only operators reach. Actions need the key of
+//! `server.admin_key_file`; without one there are none.
 
+mod actions;
+mod alarms;
+mod figures;
+mod history;
+mod journal;
+mod overview;
+mod page;
+mod tally;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,14 +39,21 @@ use axum::{Json, Router};
 use farebox_engine::core::units::{B256, ChannelId};
 use farebox_engine::ledger::Snapshots;
 use farebox_engine::{Engine, EngineError, Health};
+use farebox_settlement::SettlementHealth;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
+use self::history::Span;
+use self::overview::{Overview, Source};
 use crate::view::ChannelView;
+
+pub use self::actions::AdminKey;
+pub use self::journal::history as channel_history;
+pub use self::overview::Facts;
 
 /// Channels on one page when nothing is said.
 const PAGE_DEFAULT: usize = 100;
@@ -40,11 +63,23 @@ const PAGE_MAX: usize = 1_000;
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long running admin requests may take to end.
 const DRAIN: Duration = Duration::from_secs(2);
+/// Histories that are read from the journal at the same time: each reads up to twenty thousand frames.
+const HISTORIES_MAX: usize = 1;
 
 /// Tells how settlement stands.
 pub trait Probe: Send + Sync + 'static {
     /// What is wrong, by name; empty when all is well.
     fn probe(&self) -> Vec<(&'static str, String)>;
+
+    /// How the watcher is doing; `None` when nobody settles.
+    fn settlement(&self) -> Option<SettlementHealth> {
+        None
+    }
+
+    /// Has a channel settled now. False when nobody settles.
+    fn settle_now(&self, _channel: ChannelId) -> bool {
+        false
+    }
 }
 
 /// What the API shows.
@@ -58,6 +93,28 @@ pub struct Admin {
     pub metrics: PrometheusHandle,
     /// Takes snapshots of the store; `None` for books in memory.
     pub snapshots: Option<Snapshots>,
+    /// Where the store is; `None` for books in memory.
+    pub store: Option<PathBuf>,
+    /// What permits actions; `None` permits none.
+    pub key: Option<Arc<AdminKey>>,
+    /// What the dashboard shows.
+    pub board: Board,
+}
+
+/// The dashboard's own state.
+#[derive(Clone)]
+pub struct Board {
+    facts: Facts,
+    overview: Overview,
+    histories: Arc<Semaphore>,
+}
+
+impl Board {
+    /// Of a server with these facts.
+    pub fn new(facts: Facts) -> Self {
+        let histories = Arc::new(Semaphore::new(HISTORIES_MAX));
+        Self { facts, overview: Overview::new(), histories }
+    }
 }
 
 /// A running admin server.
@@ -78,6 +135,9 @@ impl Admin {
     /// Serves on `listener` until `stop` turns true.
     pub fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> Running {
         let metrics = self.metrics.clone();
+        let Board { facts, overview, .. } = self.board.clone();
+        let source = Source::new(self.engine.clone(), metrics.clone(), Arc::clone(&self.probe), facts);
+        tokio::spawn(overview.run(source, stop.clone()));
         let router = self.router();
         let task = tokio::spawn(async move {
             let stopped = {
@@ -111,8 +171,14 @@ impl Admin {
             .route("/readyz", get(ready))
             .route("/metrics", get(metrics))
             .route("/v1/channels", get(channels))
+            .route("/v1/overview", get(overview))
             .route("/v1/channels/{id}", get(channel))
+            .route("/v1/channels/{id}/history", get(show_history))
+            .route("/v1/channels/{id}/settle", post(actions::settle))
+            .route("/v1/channels/{id}/close", post(actions::close))
+            .route("/v1/key", post(actions::check))
             .route("/v1/snapshot", post(snapshot))
+            .merge(page::router())
             .with_state(self)
     }
 }
@@ -167,6 +233,40 @@ async fn channel(State(admin): State<Admin>, Path(id): Path<String>) -> Response
         Ok(Some(channel)) => Json(ChannelView::from(&channel)).into_response(),
         Ok(None) => problem(StatusCode::NOT_FOUND, &format!("the books hold no channel {id}")),
         Err(error) => unavailable(&error),
+    }
+}
+
+#[derive(Deserialize)]
+struct Wanted {
+    span: Option<String>,
+    after: Option<f64>,
+}
+
+async fn overview(State(admin): State<Admin>, Query(wanted): Query<Wanted>) -> Response {
+    let span = match wanted.span.as_deref() {
+        None | Some("recent") => Span::Recent,
+        Some("day") => Span::Day,
+        Some(_) => return problem(StatusCode::BAD_REQUEST, "span is unknown, expected recent or day"),
+    };
+    Json(admin.board.overview.read(span, wanted.after.unwrap_or(-1.0))).into_response()
+}
+
+async fn show_history(State(admin): State<Admin>, Path(id): Path<String>) -> Response {
+    let Some(id) = read_id(&id) else { return bad_id("id") };
+    let Some(store) = admin.store.clone() else {
+        return problem(StatusCode::CONFLICT, "books in memory keep no journal");
+    };
+    let Ok(permit) = admin.board.histories.clone().acquire_owned().await else {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "the server is stopping");
+    };
+    let read = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
+        journal::history(&store, id)
+    });
+    match read.await {
+        Ok(Ok(history)) => Json(history).into_response(),
+        Ok(Err(error)) => problem(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
     }
 }
 

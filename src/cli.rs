@@ -3,14 +3,19 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use farebox_settlement::Retire;
 
+mod act;
+mod ask;
 mod backup;
+mod channel;
 mod channels;
 mod check;
+mod completions;
 mod decode_open;
 mod devnet;
+mod doctor;
 mod export;
 mod plan;
 mod reconcile;
@@ -18,12 +23,15 @@ mod restore;
 mod settle;
 mod verify;
 
+use self::act::Act;
+use crate::doctor::Thresholds;
 use crate::{config, logging, serve};
 
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `verify`: every voucher is valid
-  1  `verify`: a voucher is invalid; `serve`: the server failed while it ran; `check`: something is wrong; `reconcile`: something differs;
+  1  `verify`: a voucher is invalid; `serve`: the server failed while it ran; `check`: something is wrong;
+     `reconcile`: something differs; `doctor`: an error was found; `settle-now`, `close`: the books say no;
      `restore --reconcile`: books and chain cannot both be right
   2  bad arguments, or input that cannot be used
   3  the configuration, a key file or FAREBOX_BACKEND is refused, also because the chain is another than
@@ -59,6 +67,25 @@ enum Command {
         #[arg(long)]
         check_config: bool,
     },
+    /// Look for what is wrong with this set-up, and say how it is repaired; also beside a running server.
+    ///
+    /// Configuration, key files, processor, limits, disk, books, addresses, upstream, nodes, clock, escrows, fees.
+    /// Ends with 1 when there is an error; warnings alone are 0.
+    #[command(after_help = EXIT_CODES)]
+    Doctor {
+        /// The configuration to examine.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Free bytes on the disk of the books below which it is an error.
+        #[arg(long, value_name = "BYTES", default_value_t = 1 << 30)]
+        free_bytes_min: u64,
+        /// The slowest of a hundred syncs that is no warning, in microseconds.
+        #[arg(long, value_name = "US", default_value_t = 20_000)]
+        sync_us_max: u64,
+    },
     /// Verify vouchers: a JSON array, an object with "vouchers", or NDJSON; one line of JSON each.
     #[command(after_help = EXIT_CODES)]
     Verify {
@@ -81,6 +108,24 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show one channel and what the journal tells of it; also beside a running server.
+    #[command(after_help = EXIT_CODES)]
+    Channel {
+        /// The channel's id: 0x and 64 hex digits.
+        id: String,
+        /// The configuration that names the ledger.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Have a running server settle a channel now, whatever `[settlement]` says; needs its admin key.
+    #[command(after_help = EXIT_CODES)]
+    SettleNow(Action),
+    /// Have a running server close a channel now, for what was spent; needs its admin key. Cannot be taken back.
+    #[command(after_help = EXIT_CODES)]
+    Close(Action),
     /// Say what would be claimed on chain now and why, and why the rest is left; also beside a running server.
     #[command(after_help = EXIT_CODES)]
     Plan {
@@ -188,6 +233,33 @@ enum Command {
         #[arg(long, default_value_t = 31337)]
         chain_id: u64,
     },
+    /// Print what a shell needs to complete these commands.
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command.
+    Man {
+        /// The folder for them.
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// What is done with one channel, through the admin API.
+#[derive(Debug, Args)]
+struct Action {
+    /// The channel's id: 0x and 64 hex digits.
+    id: String,
+    /// The configuration that names the admin address and the admin key.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The running server's admin address, when it is not the configured one.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<std::net::SocketAddr>,
+    /// The channel as JSON instead of text.
+    #[arg(long)]
+    json: bool,
 }
 
 /// How the program ends.
@@ -226,6 +298,9 @@ impl Cli {
         match self.command {
             Command::Serve { config, check_config: true } => serve::check(&config),
             Command::Serve { config, check_config: false } => serve::run(&config),
+            Command::Doctor { config, json, free_bytes_min, sync_us_max } => {
+                doctor::run(&config, json, &Thresholds { free_bytes_min, sync_us_max })
+            }
             Command::Verify { file } => verify::run(file.as_deref()),
             Command::DecodeOpen { transaction } => decode_open::run(&transaction),
             Command::Channels { config, json } => channels::run(&config, json),
@@ -241,6 +316,15 @@ impl Cli {
                 let retire = if close_all { Retire::All } else { Retire::PaidOutAbove };
                 restore::run(&config, from.as_deref(), reconcile.then_some(retire))
             }
+            Command::Channel { id, config, json } => channel::run(&config, &id, json),
+            Command::SettleNow(Action { id, config, admin, json }) => {
+                act::run(&config, Act::Settle, &id, admin, json)
+            }
+            Command::Close(Action { id, config, admin, json }) => {
+                act::run(&config, Act::Close, &id, admin, json)
+            }
+            Command::Completions { shell } => completions::completions(shell),
+            Command::Man { dir } => completions::man(dir.as_deref()),
             Command::Devnet { port, chain_id } => devnet::run(port, chain_id),
         }
     }

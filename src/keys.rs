@@ -15,6 +15,7 @@ use farebox_engine::entropy::{Entropy, SystemEntropy, bytes};
 use farebox_settlement::PayeeSigner;
 use zeroize::Zeroizing;
 
+use crate::admin::AdminKey;
 use crate::config::{Config, Payee};
 
 /// The most bytes of a key file: 32 bytes in hex with `0x`, and room for white space.
@@ -130,6 +131,11 @@ pub fn check_challenge_key(path: &Path) -> Result<(), KeyError> {
 /// Reads the keys from before a rotation. They must be there: who names one wants its challenges to hold.
 pub fn previous_challenge_keys(paths: &[PathBuf]) -> Result<Vec<Secret>, KeyError> {
     paths.iter().map(|path| read("server.previous_challenge_key_files", path)).collect()
+}
+
+/// Reads the key that permits actions of the admin API.
+pub fn admin_key(path: &Path) -> Result<AdminKey, KeyError> {
+    Ok(AdminKey::new(read("server.admin_key_file", path)?))
 }
 
 const CHALLENGE: &str = "server.challenge_key_file";

@@ -40,6 +40,7 @@ mod server;
 mod tests;
 mod vouchers;
 
+pub(crate) use key::is_shown;
 pub use listen::{ListenError, Listener};
 pub use server::{Bounds, Door, run};
 

@@ -9,6 +9,7 @@ mod admin;
 mod cli;
 mod config;
 mod copy;
+mod doctor;
 mod gateway;
 mod keys;
 mod local;

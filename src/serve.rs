@@ -21,7 +21,6 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::admin::Admin;
 use crate::cli::{End, load_config_for};
 use crate::config::{Config, ConfigError, Ledger, Purpose, SERVES};
 use crate::gateway::{self, Bounds, Gateway, Tls, TlsError};
@@ -29,12 +28,15 @@ use crate::keys::{self, KeyError};
 use crate::local::ListenError;
 use crate::signals::Signals;
 
+mod descriptors;
 mod door;
 mod local;
+mod panel;
 mod retire;
 pub mod settlement;
 pub mod standalone;
 
+use panel::Panel;
 use settlement::{Settlement, SettlementError};
 
 /// How the exit of a process looks that a second signal ended (128 + SIGINT).
@@ -134,6 +136,7 @@ fn fail(error: &ServeError) -> End {
 }
 
 async fn serve(config: Config) -> Result<(), ServeError> {
+    descriptors::raise();
     // The engine asks again; here nothing was opened yet.
     backend_from_environment()?;
     let mut signals =
@@ -144,12 +147,14 @@ async fn serve(config: Config) -> Result<(), ServeError> {
     let door_config = door::config(&config, &challenge_key, &previous_keys);
     let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
     let metrics = recorder()?;
+    let key = panel::admin_key(&config)?;
 
     let (engine, snapshots) = start_engine(&config).await?;
     let (backend, tables_bytes_max) =
         (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
     tracing::info!(backend, tables_bytes_max, "vouchers are verified");
-    let started = start(&config, &engine, payee_key, (door_config, tls), (metrics, snapshots)).await;
+    let panel = Panel { metrics, snapshots, key };
+    let started = start(&config, &engine, payee_key, (door_config, tls), panel).await;
     let Started { settlement, gateway, admin, local, stop } = match started {
         Ok(started) => started,
         Err(error) => {
@@ -244,7 +249,7 @@ async fn start(
     engine: &Engine,
     payee_key: PayeeSigner,
     (door_config, tls): (farebox_engine::http::DoorConfig, Option<Arc<Tls>>),
-    (metrics, snapshots): (PrometheusHandle, Option<Snapshots>),
+    panel: Panel,
 ) -> Result<Started, ServeError> {
     // The addresses first: a port that is taken is the most common mistake, and nothing has begun yet.
     let listener = listen("server.listen", config.server.listen).await?;
@@ -268,7 +273,7 @@ async fn start(
     if let Some(retention) = config.books.retention {
         tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
     }
-    let admin = Admin { engine: engine.clone(), probe: settlement.probe(), metrics, snapshots };
+    let admin = panel.admin(config, engine, &settlement);
     let admin = admin.serve(admin_listener, stopped.clone());
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).follow(stopped.clone()));

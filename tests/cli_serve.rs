@@ -15,7 +15,7 @@ use tempfile::TempDir;
 /// The first account of the well-known test mnemonic.
 const SECRET: &str = "ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
 const PAYEE: &str = "0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266";
-const CHAIN: Claims = Claims { chain_id: 31337, has_contracts: true };
+const CHAIN: Claims = Claims { clock_ahead_s: None, balance: 0, ..Claims::sound(31337) };
 
 struct Folder {
     folder: TempDir,

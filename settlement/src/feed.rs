@@ -29,6 +29,8 @@ struct Waiting {
     facts: BTreeSet<ChannelId>,
     /// The books changed.
     changes: BTreeSet<ChannelId>,
+    /// The operator wants them settled now.
+    wanted: BTreeSet<ChannelId>,
     /// Changes were missed: only a look through all books finds them.
     is_incomplete: bool,
 }
@@ -46,7 +48,22 @@ impl Feed {
         self.told.notify_one();
     }
 
-    /// Waits until the chain said something.
+    /// The operator wants a channel settled.
+    pub(crate) fn want(&self, channel: ChannelId) {
+        let mut waiting = self.waiting.lock();
+        if waiting.wanted.len() < WAITING_MAX {
+            waiting.wanted.insert(channel);
+        }
+        drop(waiting);
+        self.told.notify_one();
+    }
+
+    /// The channels that the operator wants settled, at most `max`.
+    pub(crate) fn take_wanted(&self, max: usize) -> Vec<ChannelId> {
+        take(&mut self.waiting.lock().wanted, max)
+    }
+
+    /// Waits until the chain or the operator said something.
     pub(crate) async fn told(&self) {
         self.told.notified().await;
     }

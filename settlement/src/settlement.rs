@@ -54,6 +54,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Settlement {
     port: Arc<Port>,
+    feed: Arc<Feed>,
     stop: watch::Sender<bool>,
     watcher: JoinHandle<()>,
     worker: JoinHandle<()>,
@@ -117,6 +118,7 @@ impl Settlement {
         let following = stopped.clone();
         Ok(Self {
             port: Arc::new(Port { opener, asks }),
+            feed: Arc::clone(&feed),
             follower: tokio::spawn(async move { feed.follow(engine, following).await }),
             watcher: tokio::spawn(watcher.run(stopped.clone())),
             worker: tokio::spawn(worker.run(stopped)),
@@ -128,6 +130,12 @@ impl Settlement {
     /// The port for the door.
     pub fn chain(&self) -> Arc<dyn Chain> {
         Arc::clone(&self.port) as Arc<dyn Chain>
+    }
+
+    /// Has a channel settled soon, whatever the policy says: the operator wants it. A channel of which nothing can be
+    /// settled is left alone.
+    pub fn settle_now(&self, channel: ChannelId) {
+        self.feed.want(channel);
     }
 
     /// How it is doing.

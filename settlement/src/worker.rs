@@ -20,11 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use farebox_core::channel::{Claim, Identity};
-use farebox_core::units::ChannelId;
+use farebox_core::units::{Amount, ChannelId};
 use farebox_engine::chain::{CloseFailure, ClosedOnChain};
 use farebox_engine::{Clock, Engine};
 use farebox_settlement_plan::gas::GasPrice;
-use farebox_settlement_plan::planner::{Account, Action, Batch, DueIndex, Market, plan};
+use farebox_settlement_plan::planner::{Account, Action, Batch, DueIndex, Market, Policy, plan};
 use farebox_settlement_plan::{CloseDeadlines, Urgency};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -78,6 +78,8 @@ pub(crate) struct Worker {
     /// Transactions whose fate is not known, each followed by a task.
     following: JoinSet<Done>,
     scan: Scan,
+    /// What the operator wants settled, whatever the policy says.
+    wanted: BTreeSet<ChannelId>,
     /// What gas cost when it was asked last.
     gas_price: GasPrice,
     /// Until when claims gather, so that those that come together go together.
@@ -96,6 +98,7 @@ impl Worker {
             running: JoinSet::new(),
             following: JoinSet::new(),
             scan: Scan::at_start(),
+            wanted: BTreeSet::new(),
             gas_price: GasPrice::default(),
             gather_until: None,
             next_follow: Instant::now(),
@@ -210,9 +213,12 @@ impl Worker {
         let is_stuck =
             |account: &Account| self.jobs.get(&account.channel).is_some_and(|job| job.stuck.is_some());
         let (stuck, sound): (Vec<_>, Vec<_>) = accounts.into_iter().partition(is_stuck);
+        let (wanted, sound): (Vec<_>, Vec<_>) =
+            sound.into_iter().partition(|account| self.wanted.remove(&account.channel));
+        let at_any_price = Policy { amount_min: Amount::new(1), profit_percent_min: 0, ..work.policy };
         let mut asks = asks;
-        for accounts in [sound, stuck] {
-            let plan = plan(&accounts, &work.policy, &work.limits, &market, &exposed);
+        for (accounts, policy) in [(sound, work.policy), (wanted, at_any_price), (stuck, work.policy)] {
+            let plan = plan(&accounts, &policy, &work.limits, &market, &exposed);
             self.note_decisions(&accounts, &plan.decisions);
             let free = work.batches_in_flight_max.saturating_sub(self.running.len());
             for batch in plan.batches.into_iter().filter(|batch| batch.round == 0).take(free) {

@@ -20,7 +20,16 @@ impl Probe for Says {
 fn admin(wrong: Vec<(&'static str, String)>) -> Admin {
     let engine = Engine::start(Config::default(), MemoryLedger::new(), SystemClock).unwrap();
     let metrics = PrometheusBuilder::new().build_recorder().handle();
-    Admin { engine, probe: Arc::new(Says(wrong)), metrics, snapshots: None }
+    let facts = Facts {
+        realm: "test".into(),
+        chain_id: 7,
+        token: "0x03".into(),
+        started_at: farebox_engine::core::units::UnixSeconds(0),
+        backend: "portable",
+        settle_age_s: 0,
+    };
+    let board = Board::new(facts);
+    Admin { engine, probe: Arc::new(Says(wrong)), metrics, snapshots: None, store: None, key: None, board }
 }
 
 fn identity(salt: u8) -> Identity {

@@ -16,6 +16,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         }
         "local.listen" => "an IP address and a port, such as \"127.0.0.1:8404\" (port 0 takes a free one)",
         "local.connections_max" => "a whole number, 1 to 65536",
+        "server.admin_key_file" => "the path of the key file that permits actions of the admin API",
         "payee.key_file" => "the path of the key file that signs settle and close",
         "server.challenge_lifetime_s" => "seconds, 60 to 31536000",
         "server.drain_s" => "seconds, 0 to 3600",

@@ -19,6 +19,8 @@ mod local;
 mod parse;
 mod problem;
 mod raw;
+#[cfg(test)]
+mod reference;
 mod risk;
 mod route;
 mod settlement;
@@ -99,6 +101,8 @@ pub struct Server {
     pub previous_challenge_key_files: Vec<PathBuf>,
     /// Certificate and key for TLS; `None` serves plain HTTP.
     pub tls: Option<TlsFiles>,
+    /// The key that permits actions of the admin API.
+    pub admin_key_file: Option<PathBuf>,
     /// How long a challenge is good.
     pub challenge_lifetime: Duration,
     /// How long running requests may take to end.
@@ -298,6 +302,10 @@ fn server(raw: &raw::Server, serves: bool, directory: &Path, problems: &mut Prob
                         money to who reads them; behind a proxy that does TLS, set server.allow_plain_http = true";
         problems.add("server.listen", quoted(&raw.listen), expected);
     }
+    let admin_key_file = match &raw.admin_key_file {
+        Some(path) => file("server.admin_key_file", path, directory, problems).map(Some),
+        None => Some(None),
+    };
     let lifetime =
         duration("server.challenge_lifetime_s", raw.challenge_lifetime_s, 60, 31_536_000, problems);
     let drain = duration("server.drain_s", raw.drain_s, 0, 3_600, problems);
@@ -308,6 +316,7 @@ fn server(raw: &raw::Server, serves: bool, directory: &Path, problems: &mut Prob
         challenge_key_file: key_file?,
         previous_challenge_key_files: previous?,
         tls: tls?,
+        admin_key_file: admin_key_file?,
         challenge_lifetime: lifetime?,
         drain: drain?,
         trust_forwarded_headers: raw.trust_forwarded_headers,

@@ -62,6 +62,8 @@ pub(super) struct Server {
     /// Whether paid traffic may come without TLS on an address that is not loopback.
     #[serde(default)]
     pub allow_plain_http: bool,
+    /// The key that permits actions of the admin API; absent: there are none.
+    pub admin_key_file: Option<String>,
     /// How long a challenge is good. Longer than the longest stream: vouchers in mid-stream reuse it.
     #[serde(default = "default_challenge_lifetime_s")]
     pub challenge_lifetime_s: u64,
@@ -84,6 +86,7 @@ impl Default for Server {
             tls_cert_file: None,
             tls_key_file: None,
             allow_plain_http: false,
+            admin_key_file: None,
             challenge_lifetime_s: default_challenge_lifetime_s(),
             drain_s: default_drain_s(),
             trust_forwarded_headers: false,

@@ -6,7 +6,7 @@ use http::header::AUTHORIZATION;
 use crate::keys::{self, Secret};
 
 /// Whether a request shows the key. The comparison takes the same time wherever two keys differ.
-pub(super) fn is_shown(headers: &HeaderMap, key: &Secret) -> bool {
+pub(crate) fn is_shown(headers: &HeaderMap, key: &Secret) -> bool {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return false };
     let Some((scheme, token)) = value.as_bytes().split_at_checked("Bearer ".len()) else { return false };

@@ -128,6 +128,16 @@ impl Settlement {
 }
 
 impl Probe for Running {
+    fn settlement(&self) -> Option<SettlementHealth> {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().map(farebox_settlement::Settlement::health)
+    }
+
+    fn settle_now(&self, channel: ChannelId) -> bool {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        running.as_ref().inspect(|settlement| settlement.settle_now(channel)).is_some()
+    }
+
     fn probe(&self) -> Vec<(&'static str, String)> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             None => vec![("settlement", "stopping".into())],

@@ -7,11 +7,11 @@ use farebox_engine::backend_from_environment;
 use tokio::sync::watch;
 
 use super::local::Doors;
+use super::panel::Panel;
 use super::{
-    End, ServeError, Settlement, Signals, fail, keys, listen, local, local_address, poisoned, print,
-    recorder, retire, runtime, start_engine, wait_for_second_signal,
+    End, ServeError, Settlement, Signals, descriptors, fail, keys, listen, local, local_address, panel,
+    poisoned, print, recorder, retire, runtime, start_engine, wait_for_second_signal,
 };
-use crate::admin::Admin;
 use crate::cli::load_config;
 use crate::config::Config;
 
@@ -29,10 +29,12 @@ pub fn run(path: &Path) -> End {
 }
 
 async fn settle(config: Config) -> Result<(), ServeError> {
+    descriptors::raise();
     backend_from_environment()?;
     let mut signals =
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
     let key = keys::payee_key(&config)?;
+    let admin_key = panel::admin_key(&config)?;
     let metrics = recorder()?;
     // The places first: one that is taken is the most common mistake, and nothing has begun yet.
     let doors = Doors::open(&config).await?;
@@ -52,7 +54,7 @@ async fn settle(config: Config) -> Result<(), ServeError> {
     if let Some(retention) = config.books.retention {
         tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
     }
-    let admin = Admin { engine: engine.clone(), probe: settlement.probe(), metrics, snapshots };
+    let admin = Panel { metrics, snapshots, key: admin_key }.admin(&config, &engine, &settlement);
     let admin = admin.serve(admin_listener, stopped.clone());
     let mut line = serde_json::json!({ "adminListen": admin_address });
     doors.tell(&mut line);

@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -14,6 +15,22 @@ pub struct Claims {
     pub chain_id: u64,
     /// Whether contracts answer (with zeros).
     pub has_contracts: bool,
+    /// How far its newest block is ahead of this machine's clock, in seconds; `None`: it is of 2027.
+    pub clock_ahead_s: Option<i64>,
+    /// What every account holds of every token.
+    pub balance: u64,
+}
+
+impl Claims {
+    /// A node of `chain_id` with contracts and money, whose clock is right.
+    pub const fn sound(chain_id: u64) -> Self {
+        Self { chain_id, has_contracts: true, clock_ahead_s: Some(0), balance: 1_000_000 }
+    }
+
+    fn timestamp(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        self.clock_ahead_s.map_or(0x6b49_d200, |ahead| now.checked_add_signed(ahead).unwrap())
+    }
 }
 
 /// A running node; it ends when it is dropped.
@@ -85,11 +102,17 @@ fn reply(request: &Value, claims: Claims) -> Value {
         "eth_chainId" => json!(format!("{:#x}", claims.chain_id)),
         "eth_blockNumber" => json!("0x10"),
         "eth_getBlockByNumber" => json!({
-            "number": "0x10", "timestamp": "0x6b49d200", "baseFeePerGas": "0x1",
+            "number": "0x10", "timestamp": format!("{:#x}", claims.timestamp()), "baseFeePerGas": "0x1",
             "hash": format!("0x{}", "11".repeat(32)), "parentHash": format!("0x{}", "22".repeat(32)),
         }),
         "eth_getLogs" => json!([]),
+        // balanceOf(address)
+        "eth_call" if claims.has_contracts && request["params"][0].to_string().contains("0x70a08231") => {
+            json!(format!("0x{:064x}", claims.balance))
+        }
         "eth_call" if claims.has_contracts => json!(zeros),
+        "eth_getCode" if claims.has_contracts => json!("0xef"),
+        "eth_getCode" => json!("0x"),
         "eth_call" => json!("0x"),
         other => {
             let error = json!({ "code": -32601, "message": format!("no method {other}") });

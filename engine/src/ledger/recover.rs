@@ -103,6 +103,18 @@ impl StoredChannel {
 }
 
 impl Books {
+    /// One channel.
+    pub fn load(
+        &self,
+        ledger: &(impl LedgerRead + ?Sized),
+        channel: ChannelId,
+    ) -> Result<Option<StoredChannel>, LedgerError> {
+        match self.changed.get(&channel) {
+            Some(changed) => Ok(Some(changed.clone())),
+            None => ledger.load(channel),
+        }
+    }
+
     /// Channels by rising id, from the one behind `after`, at most `max`. Fewer means the end.
     pub fn page(
         &self,

@@ -88,6 +88,17 @@ pub struct RocksView {
     columns: Columns,
 }
 
+impl RocksView {
+    /// The store's version: at most [`STORE_VERSION`], or the view would not have been opened.
+    ///
+    /// # Errors
+    ///
+    /// As any read.
+    pub fn store_version(&self) -> Result<u32, LedgerError> {
+        open::version(&self.columns)
+    }
+}
+
 impl RocksLedger {
     /// Opens the ledger in the folder `path` for writing, and makes it when there is none.
     ///

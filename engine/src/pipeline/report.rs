@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `farebox_vouchers_total{verdict}` | counter | vouchers by verdict: `accepted`, `replayed`, `underpaid`, `rejected`, `invalid` |
 //! | `farebox_steps_total{verdict}` | counter | steps without a voucher, by the same verdicts |
+//! | `farebox_verify_seconds` | histogram | verifying the signatures of one shard's batch |
+//! | `farebox_verified_vouchers_total` | counter | signatures in these batches |
 //! | `farebox_batch_vouchers` | histogram | vouchers in one shard's batch |
 //! | `farebox_frames_total` | counter | frames written and synced |
 //! | `farebox_frame_records` | histogram | records in one frame |
@@ -48,6 +50,14 @@ pub(super) fn batch(batch: &Batch) {
         report_limited(limit, vouchers.limited[limit.index()] + steps.limited[limit.index()]);
     }
     histogram!("farebox_batch_vouchers").record(vouchers.sum() as f64);
+}
+
+/// The signatures of a batch were verified.
+pub(super) fn verified(vouchers: usize, took: Duration) {
+    if vouchers > 0 {
+        histogram!("farebox_verify_seconds").record(took.as_secs_f64());
+        counter!("farebox_verified_vouchers_total").increment(vouchers as u64);
+    }
 }
 
 /// A frame is durable.

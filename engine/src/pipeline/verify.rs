@@ -5,6 +5,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use farebox_core::channel::{Identity, Rejection};
 use farebox_core::units::{Address, ChannelId};
@@ -13,7 +14,7 @@ use farebox_core::voucher::{AnyDomain, AnySignedVoucher, Verified, Verifier, Vou
 use super::message::{Change, Request};
 use super::residents::{Place, Resident, Residents};
 use super::risk::Guard;
-use super::{EngineError, Refusal, precheck};
+use super::{EngineError, Refusal, precheck, report};
 use crate::ledger::LedgerRead;
 
 /// What is known of a request's voucher before the rules are asked.
@@ -106,7 +107,9 @@ pub(super) fn verify(
     let Looking { residents, tasks, .. } = looking;
     let residents = &*residents;
     let jobs: Vec<_> = tasks.iter().map(|task| task.job(residents)).collect();
+    let started = Instant::now();
     let outcomes = verifier.verify_mixed(&jobs);
+    report::verified(jobs.len(), started.elapsed());
     for (task, outcome) in tasks.iter().zip(outcomes) {
         let place = match task.whose {
             Whose::Resident(place) => Some(place),

@@ -214,6 +214,11 @@ impl Client {
         self.view(token, ITIP20::balanceOfCall { account }, block).await
     }
 
+    /// The code at an address; empty where no contract is.
+    pub async fn code(&self, address: Address) -> Result<Bytes, ClientError> {
+        self.call("eth_getCode", (address, "latest")).await
+    }
+
     /// The gas that calls in one transaction would use now. [`ClientError::Reverts`] when one of them would fail.
     pub async fn estimate_gas(&self, from: Address, calls: &[(Address, Bytes)]) -> Result<u64, ClientError> {
         let calls =

@@ -75,6 +75,9 @@ impl Worker {
             }
         }
         self.look_at(facts).await;
+        if self.wanted.len() < DUE_MAX {
+            self.wanted.extend(self.feed.take_wanted(DUE_MAX));
+        }
         if Instant::now() >= self.next_follow {
             self.next_follow = Instant::now() + Duration::from_millis(work.follow_ms);
             let changes = self.feed.take_changes(DUE_MAX);
@@ -161,12 +164,18 @@ impl Worker {
         let mut ids: BTreeSet<ChannelId> = due.into_iter().map(|(_, id)| id).take(DUE_MAX).collect();
         ids.extend(self.index.due(self.tools.clock.now(), DUE_MAX));
         ids.extend(self.index.exposed(self.tools.config.work.policy.exposure_max, DUE_MAX));
+        ids.extend(self.wanted.iter().take(DUE_MAX));
         ids.retain(|id| self.jobs.get(id).is_none_or(|job| job.is_ready() && job.due <= now));
         if ids.is_empty() {
             return (Vec::new(), Asks::new());
         }
         let asks = ids.iter().filter_map(|id| Some((*id, self.jobs.get(id)?.asked.clone()?))).collect();
         let found = read_all(&self.tools, ids.into_iter().collect()).await;
+        // What is not there, or cannot be read, is not waited for.
+        self.wanted.retain(|wanted| {
+            found.iter().any(|channel| channel.id == *wanted)
+                || self.jobs.get(wanted).is_some_and(|job| !job.is_ready() || job.due > now)
+        });
         (found.iter().map(|channel| self.tools.account(channel)).collect(), asks)
     }
 

@@ -155,6 +155,14 @@ pub(super) fn column_options(name: &str) -> Options {
 }
 
 /// Refuses a store that another version made; a new one is given this version, and so is one of the version before.
+/// The version that a store says it has, which was checked when it was opened.
+pub(super) fn version(columns: &Columns) -> Result<u32, LedgerError> {
+    match columns.meta(VERSION)? {
+        Some(bytes) => decode_u32("store_version", &bytes),
+        None => Err(LedgerError::UnknownVersion { found: None, expected: STORE_VERSION }),
+    }
+}
+
 fn check_version(columns: &Columns, may_write: bool) -> Result<(), LedgerError> {
     let found = match columns.meta(VERSION)? {
         Some(bytes) => Some(decode_u32("store_version", &bytes)?),
