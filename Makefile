@@ -74,7 +74,7 @@ test-contracts: setup
 	scripts/contracts.sh test
 
 test-interop: build
-	node --test --test-concurrency=$(INTEROP_JOBS) tests/interop/*.test.mjs
+	node --test --test-concurrency=$(INTEROP_JOBS) tests/interop/*.test.mjs tests/docs/*.test.mjs
 
 test-browser: build
 	node --test tests/browser/*.test.mjs

@@ -21,8 +21,9 @@ const events = await session.sse(`${url}/v1/chat/completions`, {
 })
 let paidEvents = 0
 for await (const event of events) {
+  if (event === '[DONE]') break
   paidEvents += 1
-  if (event !== '[DONE]') process.stdout.write(JSON.parse(event).choices[0]?.delta.content ?? '')
+  process.stdout.write(JSON.parse(event).choices[0]?.delta.content ?? '')
 }
 const receipt = await session.close()
 console.log(`\n\n${paidEvents} events, ${receipt.spent} base units; closed on chain in ${receipt.txHash}`)
