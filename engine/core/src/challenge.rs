@@ -16,6 +16,7 @@
 //! | [`credential`] | what a client answers: open, top-up, voucher, close |
 //! | [`digest`] | the digest of a request's body |
 //! | [`receipt`] | what a server says after a payment |
+//! | [`snapshot`] | what a client is told of its channel |
 //! | [`event`] | the two events that a metered stream adds |
 //! | [`problem`] | every problem type of the two drafts |
 //! | [`rfc3339`] | times as text |
@@ -32,6 +33,8 @@ pub mod problem;
 pub mod receipt;
 pub mod request;
 pub mod rfc3339;
+mod scan;
+pub mod snapshot;
 
 pub use credential::{Credential, CredentialError, Payload};
 pub use event::NeedVoucher;

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use farebox_core::challenge::rfc3339::UnixMillis;
+use farebox_core::challenge::snapshot::SessionSnapshot;
 use farebox_core::challenge::{Credential, EchoError, Payload, ProblemType, Request, credential};
-use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Spend, Terms};
+use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Snapshot, Spend, Terms};
 use farebox_core::units::{Address, Amount, B256, ChannelId};
 use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Verifier, Voucher};
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Response};
 use metrics::counter;
 
@@ -223,7 +224,7 @@ impl Inner {
                 if is_paid {
                     return self.pay(&checked, voucher, key, offer, tx_hash).await;
                 }
-                self.hand_in(&checked, voucher, tx_hash).await
+                self.hand_in(&checked, voucher, tx_hash, asked).await
             }
             Payload::Voucher(_) => {
                 let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
@@ -232,7 +233,7 @@ impl Inner {
                 if is_paid {
                     return self.pay(&checked, voucher, key, offer, None).await;
                 }
-                self.hand_in(&checked, voucher, None).await
+                self.hand_in(&checked, voucher, None, asked).await
             }
         }
     }
@@ -389,11 +390,16 @@ impl Inner {
         checked: &Checked<'_>,
         voucher: AnySignedVoucher,
         tx_hash: Option<B256>,
+        asked: Asked<'_>,
     ) -> Result<Decision, Refused> {
         let reply = self.submit(checked.channel, voucher, Spend::Nothing).await?;
         let balance = Balance::of(checked.channel, &reply.snapshot);
         let receipt = self.receipt(&checked.credential.challenge.id, balance, None, tx_hash);
-        Ok(Decision::Answer(managed(&receipt)))
+        let mut answer = managed(&receipt);
+        if *asked.method == Method::HEAD {
+            add_snapshot(answer.headers_mut(), checked, &reply.snapshot);
+        }
+        Ok(Decision::Answer(answer))
     }
 
     /// Hands a voucher to the books; anything but a taken voucher that paid for all is a refusal.
@@ -452,4 +458,27 @@ const fn counts_as_failure(kind: ProblemType) -> bool {
             | ProblemType::ChannelNotFound
             | ProblemType::BadRequest
     )
+}
+
+/// Tells a client that asks with `HEAD` and a good voucher what the books hold of its channel (v2).
+fn add_snapshot(headers: &mut HeaderMap, checked: &Checked<'_>, books: &Snapshot) {
+    let Some(descriptor) = checked.credential.payload.descriptor() else { return };
+    let snapshot = SessionSnapshot {
+        channel: checked.channel,
+        chain_id: checked.escrow.chain_id,
+        escrow: checked.escrow.address,
+        descriptor,
+        books,
+        // Nothing was asked for, so what is charged or set aside already is enough.
+        required: books.spent.checked_add(books.reserved).unwrap_or(books.accepted),
+    };
+    let texts = [
+        (headers::PAYMENT_SESSION, checked.channel.to_string()),
+        (headers::PAYMENT_SESSION_SNAPSHOT, snapshot.to_header()),
+    ];
+    for (name, text) in texts {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(name, value);
+        }
+    }
 }

@@ -8,6 +8,10 @@ pub const IDEMPOTENCY_KEY_CHARS_MAX: usize = 255;
 
 /// The receipt of a payment.
 pub const PAYMENT_RECEIPT: HeaderName = HeaderName::from_static("payment-receipt");
+/// The channel of a client.
+pub(super) const PAYMENT_SESSION: HeaderName = HeaderName::from_static("payment-session");
+/// What the books hold of it.
+pub(super) const PAYMENT_SESSION_SNAPSHOT: HeaderName = HeaderName::from_static("payment-session-snapshot");
 /// The client's own name of a paid request.
 pub(super) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 

@@ -336,3 +336,36 @@ async fn a_price_of_another_route_does_not_matter_for_a_voucher_that_buys_nothin
     let headers = empty(authorization(&client.voucher(&challenge, 100)));
     assert_eq!(world.answer(Method::POST, headers).await.status, 204);
 }
+
+/// A client that lost its state asks with `HEAD`, and a voucher that it can always make again.
+#[tokio::test]
+async fn a_head_with_a_voucher_tells_what_the_books_hold() {
+    let (world, client, challenge) = opened(ProtocolVersion::V2, 1_000).await;
+    assert_eq!(world.get(&client.voucher(&challenge, 300)).await.status, 200);
+    let header = client.voucher(&challenge, 300);
+    let seen = world.answer(Method::HEAD, authorization(&header)).await;
+    assert_eq!(seen.header("payment-session"), Some(client.channel.to_string().as_str()));
+    use base64::Engine as _;
+    let text = seen.header("payment-session-snapshot").unwrap();
+    let json = base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    for (name, value) in [
+        ("acceptedCumulative", "300"),
+        ("deposit", "1000"),
+        ("requiredCumulative", "100"),
+        ("settled", "0"),
+        ("spent", "100"),
+        ("channelId", &client.channel.to_string()),
+        ("escrow", "0x4d50500000000000000000000000000000000000"),
+    ] {
+        assert_eq!(json[name], value, "{name}");
+    }
+    assert_eq!((&json["chainId"], &json["units"]), (&31_337.into(), &1.into()));
+    assert!(json["descriptor"]["payer"].is_string() && json.get("closeRequestedAt").is_none());
+    // Nobody else is told, and no other answer carries it.
+    let thief = Client { key: k256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap(), ..client.clone() };
+    let refused = world.answer(Method::HEAD, authorization(&thief.voucher(&challenge, 400))).await;
+    assert_eq!((refused.status, refused.header("payment-session-snapshot")), (402, None));
+    let posted = world.answer(Method::POST, empty(authorization(&header))).await;
+    assert_eq!((posted.status, posted.header("payment-session-snapshot")), (204, None));
+}

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::fields::{Field, decimal, field, lowercase};
-use super::{CREDENTIAL_CHARS_MAX, Echo, FieldError, SCHEME, base64url, request};
+use super::{CREDENTIAL_CHARS_MAX, Echo, FieldError, SCHEME, base64url, request, scan};
 use crate::channel::RequestKey;
 use crate::units::{Address, Amount, ChannelId};
 use crate::voucher::ProtocolVersion;
@@ -157,7 +157,16 @@ impl Credential {
         }
         let json =
             base64url::decode(token).filter(|json| !json.is_empty()).ok_or(CredentialError::NotBase64Url)?;
-        let value: Value = serde_json::from_slice(&json)
+        match scan::voucher(&json) {
+            Some(credential) => Ok(credential),
+            None => Self::parse_json(&json),
+        }
+    }
+
+    /// Reads the JSON of any credential, and says what is wrong with it. [`Self::parse`] reads plain vouchers in a
+    /// faster way, with the same result.
+    pub fn parse_json(json: &[u8]) -> Result<Self, CredentialError> {
+        let value: Value = serde_json::from_slice(json)
             .map_err(|error| CredentialError::NotJson { line: error.line(), column: error.column() })?;
         let object = value.as_object().ok_or(CredentialError::NotAnObject)?;
         Ok(Self {
@@ -368,7 +377,7 @@ impl VoucherFields {
 }
 
 /// A descriptor as JSON.
-fn descriptor_value(descriptor: &Descriptor) -> Value {
+pub(super) fn descriptor_value(descriptor: &Descriptor) -> Value {
     let members = [
         ("authorizedSigner", lowercase(descriptor.authorized_signer)),
         ("expiringNonceHash", hex(descriptor.expiring_nonce_hash.as_slice())),

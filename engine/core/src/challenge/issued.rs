@@ -241,6 +241,13 @@ impl Echo {
         }
     }
 
+    /// An echo of realm, method, intent and request, and of expiry, digest and opaque as far as they are there.
+    pub(super) fn from_parts(id: &str, fixed: [&str; 4], optional: [Option<&str>; 3]) -> Self {
+        let [realm, method, intent, request] = fixed.map(ToString::to_string);
+        let [expires, digest, opaque] = optional.map(|text| text.map(ToString::to_string));
+        Self { id: id.into(), realm, method, intent, request, expires, digest, opaque }
+    }
+
     /// The JSON members of the echo.
     pub(super) fn to_value(&self) -> Value {
         let mut members = serde_json::Map::new();

@@ -464,3 +464,75 @@ fn any_json() -> impl Strategy<Value = Value> {
         ]
     })
 }
+
+/// Both readers of a voucher's credential, on the same JSON.
+fn agree(json: &[u8]) -> Result<(), TestCaseError> {
+    if let Some(read) = super::scan::voucher(json) {
+        let whole = Credential::parse_json(json);
+        prop_assert!(whole.as_ref() == Ok(&read), "{:?} and {:?}", whole, read);
+    }
+    Ok(())
+}
+
+/// The JSON of a voucher's credential, as clients write it.
+fn voucher_json(payload: Payload, source: Option<String>) -> Vec<u8> {
+    let header = Credential { challenge: Echo::of(&challenge()), payload, source }.to_header();
+    base64url::decode(&header[SCHEME.len() + 1..]).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn vouchers_are_read_in_one_pass(voucher in any_voucher(), source in prop::option::of("[ -!#-\\[\\]-~]{0,40}")) {
+        let json = voucher_json(Payload::Voucher(voucher.clone()), source.clone());
+        let read = super::scan::voucher(&json).expect("a plain voucher");
+        prop_assert!(read.payload == Payload::Voucher(voucher) && read.source == source);
+        agree(&json)?;
+    }
+
+    #[test]
+    fn what_is_changed_is_read_alike_or_by_one_alone(
+        voucher in any_voucher(),
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0_u8..4, any::<u8>()), 1..6),
+    ) {
+        let mut json = voucher_json(Payload::Voucher(voucher), None);
+        for (place, kind, byte) in edits {
+            let at = place.index(json.len());
+            match kind {
+                0 => json[at] = byte,
+                1 => { json.remove(at); }
+                2 => json.insert(at, b"\"\\{}:, \t\n0x9"[usize::from(byte) % 12]),
+                // A part again: repeated members, among others.
+                _ => {
+                    let part = json[at..json.len().min(at + usize::from(byte))].to_vec();
+                    json.splice(at..at, part);
+                }
+            }
+        }
+        agree(&json)?;
+    }
+}
+
+#[test]
+fn what_is_not_plain_is_left_to_the_whole_reader() {
+    let json = credential_json();
+    let voucher = Credential::parse_json(json.to_string().as_bytes()).unwrap().payload;
+    let json = String::from_utf8(voucher_json(voucher, None)).unwrap();
+    assert!(super::scan::voucher(json.as_bytes()).is_some());
+    // The time has colons too, but none between quotes.
+    let spaced = json.replace("\":", "\" : ").replace(",\"", "\n,\t\"");
+    assert!(super::scan::voucher(spaced.as_bytes()).is_some());
+    for (from, to) in [
+        ("\"voucher\"", "\"close\""),
+        ("\"voucher\"", "\"vou\\u0063her\""),
+        ("\"payload\":{", "\"payload\":{\"extra\":1,"),
+        ("\"payload\":{", "\"payload\":{\"action\":\"voucher\","),
+        ("\"payload\":{", "\"source\":null,\"payload\":{"),
+        ("0x", "0X"),
+        ("{", "{}"),
+        ("}}", "}},"),
+        ("}}", "}} x"),
+    ] {
+        let changed = json.replacen(from, to, 1);
+        assert!(super::scan::voucher(changed.as_bytes()).is_none(), "{from} {to}");
+    }
+}

@@ -1,0 +1,214 @@
+//! Reads the credentials of paid requests in one pass, without a tree of JSON values.
+//!
+//! Nearly every credential is a voucher whose members are the known ones and plain strings. Those are read here; anything
+//! else (another action, an escape, an unknown or repeated member, a wrong type, a broken text) is `None`, and the whole
+//! parser decides about it and says what is wrong. So both agree by construction: what is read here, the whole parser
+//! reads in the same way.
+
+use super::credential::{Payload, VoucherFields};
+use super::{Credential, Echo};
+use crate::units::{Address, Amount, B256, ChannelId};
+use crate::voucher::v2::Descriptor;
+
+/// The longest signature that is read here, in bytes: more than a WebAuthn signature needs.
+const SIGNATURE_BYTES_MAX: usize = 4_096;
+
+/// A voucher's credential; `None` when it is something else, or not as plain as it should be.
+pub(super) fn voucher(json: &[u8]) -> Option<Credential> {
+    let mut scanner = Scanner { json, at: 0 };
+    let mut challenge = None;
+    let mut payload = None;
+    let mut source = None;
+    scanner.object(|scanner, name| match name {
+        b"challenge" => once(&mut challenge, echo(scanner)?),
+        b"payload" => once(&mut payload, fields(scanner)?),
+        b"source" => once(&mut source, scanner.string()?.into()),
+        _ => None,
+    })?;
+    scanner.space();
+    if scanner.at != json.len() {
+        return None;
+    }
+    Some(Credential { challenge: challenge?, payload: payload?, source })
+}
+
+fn echo(scanner: &mut Scanner<'_>) -> Option<Echo> {
+    let mut slots: [Option<&str>; 8] = [None; 8];
+    scanner.object(|scanner, name| {
+        let slot = match name {
+            b"id" => 0,
+            b"realm" => 1,
+            b"method" => 2,
+            b"intent" => 3,
+            b"request" => 4,
+            b"expires" => 5,
+            b"digest" => 6,
+            b"opaque" => 7,
+            _ => return None,
+        };
+        once(&mut slots[slot], scanner.string()?)
+    })?;
+    let [id, realm, method, intent, request, expires, digest, opaque] = slots;
+    Some(Echo::from_parts(id?, [realm?, method?, intent?, request?], [expires, digest, opaque]))
+}
+
+fn fields(scanner: &mut Scanner<'_>) -> Option<Payload> {
+    let (mut is_voucher, mut channel, mut cumulative, mut signature, mut terms) =
+        (None, None, None, None, None);
+    scanner.object(|scanner, name| match name {
+        b"action" => once(&mut is_voucher, (scanner.string()? == "voucher").then_some(())?),
+        b"channelId" => once(&mut channel, hex::<32>(scanner.string()?)?),
+        b"cumulativeAmount" => once(&mut cumulative, scanner.string()?.parse::<Amount>().ok()?),
+        b"signature" => once(&mut signature, scanner.string()?),
+        b"descriptor" => once(&mut terms, descriptor(scanner)?),
+        _ => None,
+    })?;
+    is_voucher?;
+    let digits = signature?.strip_prefix("0x")?;
+    if digits.is_empty() || digits.len() > 2 * SIGNATURE_BYTES_MAX || !digits.len().is_multiple_of(2) {
+        return None;
+    }
+    let mut bytes = alloc::vec![0; digits.len() / 2];
+    decode(digits.as_bytes(), &mut bytes)?;
+    Some(Payload::Voucher(VoucherFields {
+        channel: ChannelId(B256::new(channel?)),
+        cumulative: cumulative?,
+        signature: bytes,
+        descriptor: terms,
+    }))
+}
+
+fn descriptor(scanner: &mut Scanner<'_>) -> Option<Descriptor> {
+    let (mut payer, mut payee, mut operator, mut token, mut signer) = (None, None, None, None, None);
+    let (mut salt, mut nonce_hash) = (None, None);
+    scanner.object(|scanner, name| {
+        let mut address = |slot: &mut Option<Address>| once(slot, hex::<20>(scanner.string()?)?.into());
+        match name {
+            b"payer" => address(&mut payer),
+            b"payee" => address(&mut payee),
+            b"operator" => address(&mut operator),
+            b"token" => address(&mut token),
+            b"authorizedSigner" => address(&mut signer),
+            b"salt" => once(&mut salt, hex::<32>(scanner.string()?)?.into()),
+            b"expiringNonceHash" => once(&mut nonce_hash, hex::<32>(scanner.string()?)?.into()),
+            _ => None,
+        }
+    })?;
+    Some(Descriptor {
+        payer: payer?,
+        payee: payee?,
+        operator: operator?,
+        token: token?,
+        salt: salt?,
+        authorized_signer: signer?,
+        expiring_nonce_hash: nonce_hash?,
+    })
+}
+
+/// Fills a member; a second one of the same name is no plain credential.
+fn once<T>(slot: &mut Option<T>, value: T) -> Option<()> {
+    slot.is_none().then(|| *slot = Some(value))
+}
+
+/// `0x` and exactly so many bytes in hex.
+fn hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let digits = text.strip_prefix("0x")?.as_bytes();
+    let mut bytes = [0; N];
+    (digits.len() == 2 * N).then(|| decode(digits, &mut bytes))??;
+    Some(bytes)
+}
+
+/// Two digits a byte; the caller saw to it that the lengths fit.
+fn decode(digits: &[u8], bytes: &mut [u8]) -> Option<()> {
+    let mut wrong = 0;
+    for (pair, byte) in digits.chunks_exact(2).zip(bytes) {
+        let (high, low) = (DIGITS[usize::from(pair[0])], DIGITS[usize::from(pair[1])]);
+        wrong |= high | low;
+        *byte = (high << 4) | (low & 0x0F);
+    }
+    (wrong & 0xF0 == 0).then_some(())
+}
+
+/// The value of each hex digit, in any letter case; `0xF0` for what is none.
+const DIGITS: [u8; 256] = {
+    let mut digits = [0xF0; 256];
+    let mut value = 0;
+    while value < 10 {
+        digits[b'0' as usize + value] = value as u8;
+        value += 1;
+    }
+    let mut value = 0;
+    while value < 6 {
+        digits[b'a' as usize + value] = 10 + value as u8;
+        digits[b'A' as usize + value] = 10 + value as u8;
+        value += 1;
+    }
+    digits
+};
+
+/// A place in a JSON text.
+struct Scanner<'a> {
+    json: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// Reads an object, giving each member's name to `member`, which reads its value.
+    fn object(&mut self, mut member: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
+        self.take(b'{')?;
+        loop {
+            let name = self.string()?;
+            self.take(b':')?;
+            member(self, name.as_bytes())?;
+            self.space();
+            match self.next()? {
+                b',' => {}
+                b'}' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    /// Reads a string without escapes.
+    fn string(&mut self) -> Option<&'a str> {
+        self.take(b'"')?;
+        let rest = self.json.get(self.at..)?;
+        let length = rest.iter().position(|byte| STOPS[usize::from(*byte)])?;
+        if rest[length] != b'"' {
+            return None;
+        }
+        self.at += length + 1;
+        core::str::from_utf8(&rest[..length]).ok()
+    }
+
+    /// Takes a byte that must come next, after white space.
+    fn take(&mut self, byte: u8) -> Option<()> {
+        self.space();
+        (self.next()? == byte).then_some(())
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        let byte = *self.json.get(self.at)?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn space(&mut self) {
+        while matches!(self.json.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+}
+
+/// Bytes at which a plain string ends, or stops to be plain: quote, backslash, control characters.
+const STOPS: [bool; 256] = {
+    let mut stops = [false; 256];
+    let mut control = 0;
+    while control < 0x20 {
+        stops[control] = true;
+        control += 1;
+    }
+    stops[b'"' as usize] = true;
+    stops[b'\\' as usize] = true;
+    stops
+};
