@@ -41,6 +41,11 @@ pub type Address = [u8; 20];
 /// was spent on its vouchers, and are earned back within some 500 more.
 const WIDE_TABLE_AT_VOUCHERS: u32 = 256;
 
+/// A wide table is for a signer with at least this part of all vouchers (1/512). A wide table spares additions and costs
+/// memory; with more signers than that it misses the caches as often as a first one, in three times as many pages,
+/// and is no faster.
+const WIDE_TABLE_PART: u64 = 512;
+
 /// The first table of a signer.
 pub(crate) const FIRST_SHAPE: Shape = Shape::SIGNER_41_KB;
 
@@ -105,8 +110,10 @@ pub(crate) struct Signers {
     batch: u64,
     /// Tables that may still be earned in this batch, as vouchers.
     earnable: usize,
-    /// Vouchers that met a known signer.
+    /// All vouchers.
     vouchers: u64,
+    /// All vouchers, of which those of every epoch before count half of those of the next: what a signer's count is a part of.
+    counted: u64,
     /// The clock of counts, and when it ticks.
     epoch: u32,
     epoch_ends: u64,
@@ -129,6 +136,7 @@ impl Signers {
             batch: 0,
             earnable: VOUCHERS_A_WIDE_TABLE,
             vouchers: 0,
+            counted: 0,
             epoch: 0,
             epoch_ends: HALVED_AFTER_VOUCHERS * HALVED_AFTER_VOUCHERS,
         }
@@ -207,8 +215,10 @@ impl Signers {
         self.batch += 1;
         self.earnable = vouchers.max(VOUCHERS_A_WIDE_TABLE);
         self.vouchers += vouchers as u64;
+        self.counted += vouchers as u64;
         if self.vouchers >= self.epoch_ends {
             self.epoch += 1;
+            self.counted /= 2;
             let signers = (self.records.len() as u64).max(HALVED_AFTER_VOUCHERS);
             self.epoch_ends = self.vouchers + HALVED_AFTER_VOUCHERS * signers;
         }
@@ -233,13 +243,16 @@ impl Signers {
         let epoch = self.epoch;
         let record = &mut self.records[place as usize];
         let count = record.count(epoch, vouchers);
-        let (wide, earns_at) = match &record.table {
+        let (wide, earned) = match &record.table {
             Some(table) if table.shape() == WIDE_SHAPE => return Known::Table(Arc::clone(table)),
-            Some(_) => (true, WIDE_TABLE_AT_VOUCHERS),
-            None => (false, self.table_at_vouchers),
+            Some(_) => {
+                let stands_out = u64::from(count) * WIDE_TABLE_PART >= self.counted;
+                (true, count >= WIDE_TABLE_AT_VOUCHERS && stands_out)
+            }
+            None => (false, count >= self.table_at_vouchers),
         };
         let cost = if wide { VOUCHERS_A_WIDE_TABLE } else { VOUCHERS_A_TABLE };
-        if count >= earns_at && self.earnable >= cost && self.promise_seat(wide, count) {
+        if earned && self.earnable >= cost && self.promise_seat(wide, count) {
             self.earnable -= cost;
             keys.push(self.keys[place as usize]);
             return Known::Earned(keys.len() - 1, if wide { WIDE_SHAPE } else { FIRST_SHAPE });
