@@ -3,6 +3,9 @@
 //! All callers share one thread, so that what they cost can be told from what they measure. Every answer must be an
 //! acceptance that paid.
 
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use farebox_core::channel::Spend;
@@ -179,42 +182,49 @@ pub fn batches(books: &Books, mut vouchers: Vouchers, size: usize, callers: usiz
     })
 }
 
-/// So many vouchers a second, in batches of what is due every millisecond. A batch waits from the moment when it is due.
+/// So many vouchers a second, in batches of what is due every millisecond. A batch waits from the moment when it is due: this
+/// thread sleeps itself, for tokio's timer knows whole milliseconds only.
 pub fn paced(books: &Books, mut vouchers: Vouchers, vouchers_per_s: f64) -> Result<Load, String> {
     let count = vouchers.len();
     let size = (vouchers_per_s * TICK.as_secs_f64()).ceil().max(1.0) as usize;
     let under_way_max = (PACED_MAX / size).max(1);
     let pause = Duration::from_secs_f64(size as f64 / vouchers_per_s);
-    books.runtime.block_on(async {
-        let meter = Meter::start();
-        let mut latency = Histogram::default();
-        let mut under_way = FuturesUnordered::new();
-        let mut idle = Vec::new();
-        let mut due = Instant::now();
-        loop {
-            tokio::select! {
-                biased;
-                Some(answered) = under_way.next() => {
-                    let (batch, took) = answered?;
-                    latency.push(took);
-                    idle.push(batch);
-                }
-                () = tokio::time::sleep_until(due.into()), if under_way.len() < under_way_max => {
-                    while due <= Instant::now() && under_way.len() < under_way_max {
-                        let mut batch = idle.pop().unwrap_or_else(|| books.engine.batch());
-                        if !vouchers.fill(&mut batch, size)? {
-                            break;
-                        }
-                        under_way.push(submitted(batch, due));
-                        due += pause;
-                    }
-                }
-            }
-            if vouchers.len() == 0 && under_way.is_empty() {
-                return Ok(Load { used: meter.used(), latency, vouchers: count, busy: 0 });
-            }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let meter = Meter::start();
+    let mut latency = Histogram::default();
+    let mut under_way = FuturesUnordered::new();
+    let mut idle = Vec::new();
+    let mut due = Instant::now();
+    loop {
+        while let Poll::Ready(Some(answered)) = under_way.poll_next_unpin(&mut context) {
+            let (batch, took) = answered?;
+            latency.push(took);
+            idle.push(batch);
         }
-    })
+        let has_room = vouchers.len() > 0 && under_way.len() < under_way_max;
+        if has_room && due <= Instant::now() {
+            let mut batch = idle.pop().unwrap_or_else(|| books.engine.batch());
+            vouchers.fill(&mut batch, size)?;
+            under_way.push(paid_for(batch, due));
+            due += pause;
+        } else if vouchers.len() == 0 && under_way.is_empty() {
+            return Ok(Load { used: meter.used(), latency, vouchers: count, busy: 0 });
+        } else if has_room {
+            thread::park_timeout(due.saturating_duration_since(Instant::now()));
+        } else {
+            thread::park();
+        }
+    }
+}
+
+/// Wakes a thread.
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// So many vouchers a second, in batches of `size`, whatever the engine says: what it has no room for is answered so at once,
@@ -236,11 +246,11 @@ pub fn flood(
             tokio::select! {
                 biased;
                 Some(answered) = under_way.next() => {
-                    let (batch, took, paid): (VoucherBatch, Duration, Option<usize>) = answered?;
+                    let (batch, took, paid): (VoucherBatch, Duration, Option<Paid>) = answered?;
                     match paid {
                         Some(paid) => {
                             latency.push(took);
-                            accepted += paid;
+                            accepted += paid.vouchers;
                         }
                         None => busy += size,
                     }
@@ -269,28 +279,51 @@ pub fn flood(
 async fn offered(
     mut batch: VoucherBatch,
     due: Instant,
-) -> Result<(VoucherBatch, Duration, Option<usize>), String> {
+) -> Result<(VoucherBatch, Duration, Option<Paid>), String> {
     let paid = match batch.submit().await {
-        Ok(verdicts) => Some(verdicts.iter().filter(|verdict| is_paid(verdict)).count()),
+        Ok(verdicts) => Some(Paid {
+            vouchers: verdicts.iter().filter(|verdict| is_paid(verdict)).count(),
+            of: verdicts.len(),
+        }),
         Err(EngineError::Busy { .. }) => None,
         Err(error) => return Err(error.to_string()),
     };
     Ok((batch, due.elapsed(), paid))
 }
 
-/// Hands a batch in; gives it back with the time since it was due.
-async fn submitted(mut batch: VoucherBatch, due: Instant) -> Result<(VoucherBatch, Duration), String> {
-    let verdicts = loop {
-        match batch.submit().await {
-            Ok(verdicts) => break verdicts.iter().filter(|verdict| !is_paid(verdict)).count(),
-            Err(EngineError::Busy { .. }) => tokio::time::sleep(TICK).await,
-            Err(error) => return Err(error.to_string()),
+/// How many vouchers of a batch paid.
+struct Paid {
+    vouchers: usize,
+    of: usize,
+}
+
+impl Paid {
+    fn all(self) -> Result<(), String> {
+        match self.of - self.vouchers {
+            0 => Ok(()),
+            refused => Err(format!("{refused} vouchers of a batch were refused")),
         }
-    };
-    match verdicts {
-        0 => Ok((batch, due.elapsed())),
-        refused => Err(format!("{refused} vouchers of a batch were refused")),
     }
+}
+
+/// Hands a batch in until there is room; gives it back with the time since it was due. All must pay.
+async fn submitted(mut batch: VoucherBatch, due: Instant) -> Result<(VoucherBatch, Duration), String> {
+    loop {
+        let (back, took, paid) = offered(batch, due).await?;
+        if let Some(paid) = paid {
+            paid.all()?;
+            return Ok((back, took));
+        }
+        batch = back;
+        tokio::time::sleep(TICK).await;
+    }
+}
+
+/// Hands a batch in that there must be room for; gives it back with the time since it was due. All must pay.
+async fn paid_for(batch: VoucherBatch, due: Instant) -> Result<(VoucherBatch, Duration), String> {
+    let (back, took, paid) = offered(batch, due).await?;
+    paid.ok_or("a load below the most was too much")?.all()?;
+    Ok((back, took))
 }
 
 fn is_paid(verdict: &Result<Verdict, EngineError>) -> bool {

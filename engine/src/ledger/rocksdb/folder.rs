@@ -14,6 +14,10 @@ use crate::ledger::LedgerError;
 /// The file that every RocksDB has, and that it looks at first.
 const CURRENT: &str = "CURRENT";
 
+/// A file that is made and removed, to try what the file system can do.
+#[cfg(target_os = "linux")]
+const DIRECT_PROBE: &str = "direct-probe";
+
 /// Makes the folder of a new store, or sees that it is one. Called before RocksDB may write into it. True when a store is
 /// there: one whose making was interrupted is not, and is made anew in its place, for nothing was acknowledged before
 /// it was whole.
@@ -49,6 +53,25 @@ pub(super) fn prepare(path: &Path) -> Result<bool, LedgerError> {
 /// Whether a store is there, and whole: it has a table file, with its version, before it takes its first frame.
 pub(super) fn has_store(path: &Path) -> Result<bool, LedgerError> {
     Ok(path.join(CURRENT).exists() && find_table(path)?.is_some())
+}
+
+/// Whether files here can be written without the page cache. Tried out, for file systems do not tell; RocksDB would refuse to
+/// open a store with the wrong answer.
+#[cfg(target_os = "linux")]
+pub(super) fn takes_direct_writes(path: &Path) -> bool {
+    use rustix::fs::{Mode, OFlags};
+    let probe = path.join(DIRECT_PROBE);
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
+    let opened = rustix::fs::open(&probe, flags, Mode::RUSR | Mode::WUSR);
+    // A file system may make the file before it refuses. One that stays is empty, and is used again.
+    let _ = fs::remove_file(&probe);
+    opened.is_ok()
+}
+
+/// Whether files here can be written without the page cache: not known of this system.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn takes_direct_writes(_path: &Path) -> bool {
+    false
 }
 
 fn find_table(path: &Path) -> Result<Option<String>, LedgerError> {
