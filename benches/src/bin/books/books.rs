@@ -1,8 +1,7 @@
 //! Books to measure: an engine on a RocksDB of its own, with its channels open.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use farebox_core::channel::{ChainPosition, RequestKey};
@@ -44,7 +43,7 @@ pub struct Books {
     pub runtime: Runtime,
     /// Memory that each channel took.
     pub rss_bytes_per_channel: f64,
-    commits: Arc<AtomicUsize>,
+    frames: Arc<Mutex<Histogram>>,
     /// Where a crowd's own books are; those of somebody else stay.
     folder: Option<TempDir>,
 }
@@ -64,9 +63,9 @@ impl Books {
 
     /// An engine on the store of a crowd whose channels are there already.
     pub fn on(store: &Path, crowd: Crowd, shards: usize) -> Result<Self, String> {
-        let commits = Arc::new(AtomicUsize::new(0));
+        let frames = Arc::default();
         let ledger = RocksLedger::open(store).map_err(|error| error.to_string())?;
-        let ledger = Counted { ledger, commits: Arc::clone(&commits) };
+        let ledger = Timed { ledger, frames: Arc::clone(&frames) };
         let config = Config {
             shards,
             intake_max: INTAKE_MAX,
@@ -77,12 +76,12 @@ impl Books {
         let engine = Engine::start(config, ledger, SystemClock).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
-        Ok(Self { engine, crowd, runtime, rss_bytes_per_channel: 0.0, commits, folder: None })
+        Ok(Self { engine, crowd, runtime, rss_bytes_per_channel: 0.0, frames, folder: None })
     }
 
-    /// Frames that were written up to now.
-    pub fn commits(&self) -> usize {
-        self.commits.load(Ordering::Relaxed)
+    /// How long each frame's write with its sync took, since this was asked last.
+    pub fn take_frames(&self) -> Histogram {
+        std::mem::take(&mut *self.frames.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How long the disk below takes for a sync.
@@ -154,13 +153,13 @@ fn opened(
     verdict.accepted().map(drop).map_err(|refusal| refusal.to_string())
 }
 
-/// A ledger that counts its frames.
-struct Counted {
+/// A ledger that looks at the clock before and after each frame.
+struct Timed {
     ledger: RocksLedger,
-    commits: Arc<AtomicUsize>,
+    frames: Arc<Mutex<Histogram>>,
 }
 
-impl LedgerRead for Counted {
+impl LedgerRead for Timed {
     fn standing(&self) -> Result<Standing, LedgerError> {
         self.ledger.standing()
     }
@@ -182,14 +181,16 @@ impl LedgerRead for Counted {
     }
 }
 
-impl Ledger for Counted {
+impl Ledger for Timed {
     fn epoch(&self) -> u64 {
         self.ledger.epoch()
     }
 
     fn append(&self, frame: &[u8], sequence: u64) -> Result<(), LedgerError> {
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        self.ledger.append(frame, sequence)
+        let began = Instant::now();
+        self.ledger.append(frame, sequence)?;
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner).push(began.elapsed());
+        Ok(())
     }
 
     fn store_images(&self, channels: &[StoredChannel]) -> Result<(), LedgerError> {

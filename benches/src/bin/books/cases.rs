@@ -138,10 +138,10 @@ impl Size<'_> {
         // What the load before left to do in the background is not this one's.
         rest();
         let mut sync = self.books.sync_us()?;
-        let commits = self.books.commits();
+        self.books.take_frames();
         let Load { used, latency, vouchers, busy } = load(&self.books, vouchers)?;
         self.spent += vouchers;
-        let commits = self.books.commits() - commits;
+        let frames = self.books.take_frames();
         sync.extend(self.books.sync_us()?);
         let row = Row {
             label: Label { case: case.into(), batch, ..self.label.clone() },
@@ -150,7 +150,8 @@ impl Size<'_> {
             latency,
             sync,
             busy,
-            commits,
+            commits: frames.len(),
+            frames,
             rss_bytes: rss_bytes(),
             rss_bytes_per_channel: self.books.rss_bytes_per_channel,
         };

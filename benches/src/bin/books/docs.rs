@@ -29,8 +29,8 @@ fn figures(report: &Report) -> String {
     let named = |name: &str| std::env::var(name).unwrap_or_else(|_| "unknown".into());
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let mut text = format!("{cores} cores, {}, commit {}.\n\n", named("BENCH_DATE"), named("BENCH_COMMIT"));
-    text += "| case | channels | signers | shards | vouchers/s | CPU µs each | answer µs p50 | p99 | p999 | fsync µs p50 | p99 | bytes each | vouchers a sync |\n";
-    text += "|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
+    text += "| case | channels | signers | shards | vouchers/s | CPU µs each | answer µs p50 | p99 | p999 | fsync µs p50 | p99 | frame µs p99 | bytes each | vouchers a sync |\n";
+    text += "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n";
     report.rows().iter().for_each(|row| line(&mut text, row));
     if report.openings().is_empty() {
         return text;
@@ -61,6 +61,7 @@ fn line(text: &mut String, row: &Row) {
         "latency_us_p999",
         "fsync_us_p50",
         "fsync_us_p99",
+        "frame_us_p99",
         "bytes_written_per_voucher",
         "vouchers_per_commit",
     ];

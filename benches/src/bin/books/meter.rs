@@ -131,6 +131,11 @@ impl Histogram {
         sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Adds those of another one.
     pub fn extend(&mut self, other: Self) {
         self.0.extend(other.0);

@@ -63,6 +63,7 @@ fn measure<S: Store>(
         used,
         latency,
         sync,
+        frames: Histogram::default(),
         commits: vouchers,
         busy,
         rss_bytes: rss_bytes(),

@@ -43,7 +43,9 @@ pub struct Row {
     pub sync: Histogram,
     /// How many were refused because there was no room.
     pub busy: usize,
-    /// Writes with a sync; zero when they were not counted.
+    /// How long the engine's writes took under this load, each with its sync; empty when they were not looked at.
+    pub frames: Histogram,
+    /// Writes with a sync.
     pub commits: usize,
     /// Memory of the process at the end.
     pub rss_bytes: u64,
@@ -72,6 +74,8 @@ impl Row {
             ("load_cpu_us_per_voucher", each(self.used.load_cpu_us)),
             ("fsync_us_p50", self.sync.quantile(0.5)),
             ("fsync_us_p99", self.sync.quantile(0.99)),
+            ("frame_us_p50", self.frames.quantile(0.5)),
+            ("frame_us_p99", self.frames.quantile(0.99)),
             ("latency_us_p50", self.latency.quantile(0.5)),
             ("latency_us_p99", self.latency.quantile(0.99)),
             ("latency_us_p999", self.latency.quantile(0.999)),
@@ -100,11 +104,12 @@ pub struct Opening {
 }
 
 /// The columns of the table, by the names of their figures, and how wide they are.
-const COLUMNS: [(&str, &str, usize); 9] = [
+const COLUMNS: [(&str, &str, usize); 10] = [
     ("vouchers_per_s", "vouchers/s", 11),
     ("cpu_us_per_voucher", "cpu us", 7),
     ("load_cpu_us_per_voucher", "load us", 7),
     ("fsync_us_p50", "fsync us", 8),
+    ("frame_us_p99", "frame99", 8),
     ("latency_us_p50", "p50 us", 8),
     ("latency_us_p99", "p99 us", 8),
     ("latency_us_p999", "p999 us", 8),
@@ -216,6 +221,7 @@ mod tests {
             used,
             latency: Histogram::default(),
             sync: Histogram::default(),
+            frames: Histogram::default(),
             commits: 4,
             busy: 0,
             rss_bytes: 5,
