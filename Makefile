@@ -65,6 +65,8 @@ test-long: setup
 		cargo test --locked --release -p farebox-engine --features failpoints --test disaster kill:: -- --nocapture
 	FAREBOX_POWER_LOSSES=$${FAREBOX_POWER_LOSSES:-1000} \
 		cargo test --locked --release -p farebox-engine --features failpoints --test disaster power:: -- --nocapture
+	FAREBOX_FAULT_RUNS=$${FAREBOX_FAULT_RUNS:-500} \
+		cargo test --locked --release -p farebox-settlement --test settlement chain::chaos:: -- --nocapture
 
 fuzz:
 	@scripts/fuzz.sh

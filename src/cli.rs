@@ -145,6 +145,13 @@ enum Command {
         /// The configuration (TOML).
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
+        /// A watchtower: follow the books in this folder, which another process writes, and claim the close requests
+        /// that it leaves alone. Its own books are those of the configuration; there is no local API.
+        #[arg(long, value_name = "DIR")]
+        watch: Option<PathBuf>,
+        /// How old a close request must be before the watchtower claims, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 450, requires = "watch", value_parser = clap::value_parser!(u64).range(..=840))]
+        after: u64,
     },
     /// Print every money event: the journal, and what settlement sent and paid for it; also beside a running server.
     #[command(after_help = EXIT_CODES)]
@@ -305,7 +312,7 @@ impl Cli {
             Command::DecodeOpen { transaction } => decode_open::run(&transaction),
             Command::Channels { config, json } => channels::run(&config, json),
             Command::Plan { config, json } => plan::run(&config, json),
-            Command::Settle { config } => settle::run(&config),
+            Command::Settle { config, watch, after } => settle::run(&config, watch, after),
             Command::Export { config, format, from, to, channel } => {
                 export::run(&config, format, export::Wanted { from, to, channel })
             }

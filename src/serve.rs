@@ -35,6 +35,7 @@ mod panel;
 mod retire;
 pub mod settlement;
 pub mod standalone;
+pub mod watchtower;
 
 use panel::Panel;
 use settlement::{Settlement, SettlementError};
@@ -65,6 +66,10 @@ enum ServeError {
     System { what: &'static str, cause: io::Error },
     #[error("cannot start the engine: {0}")]
     Engine(EngineError),
+    #[error("--watch: {}: found the books of this configuration, expected those of another process", path.display())]
+    OwnBooks { path: std::path::PathBuf },
+    #[error("the watchtower failed: {0}")]
+    Watchtower(farebox_settlement::WatchtowerError),
     #[error("the server failed: {0}")]
     Failed(EngineError),
 }
@@ -72,9 +77,11 @@ enum ServeError {
 impl ServeError {
     fn end(&self) -> End {
         match self {
-            Self::Config(_) | Self::Key(_) | Self::Tls(_) | Self::Backend(_) => End::Refused,
+            Self::Config(_) | Self::Key(_) | Self::Tls(_) | Self::Backend(_) | Self::OwnBooks { .. } => {
+                End::Refused
+            }
             Self::Settlement(error) if error.is_refusal() => End::Refused,
-            Self::Failed(_) => End::Failed,
+            Self::Failed(_) | Self::Watchtower(_) => End::Failed,
             _ => End::CannotStart,
         }
     }

@@ -1,11 +1,12 @@
 //! The RPC client: what settlement asks of the chain's nodes, and how far it believes them.
 //!
-//! Several endpoints are tried in the order of the configuration. Three rules hold everywhere:
+//! Several endpoints are tried in the order of the configuration. Four rules hold everywhere:
 //!
 //! - **No answer is not a "no"** (rule 10). A request that timed out, was cut off or met a broken node is
 //!   told apart from a node's refusal, and a broadcast that nobody answered may have happened.
 //! - **A node that is behind is not believed.** State is read at a named block, at or after the newest that
 //!   was ever seen: a node that does not have it yet says so, and is asked again within a bound.
+//! - **A node that lies is outvoted** where [`ClientConfig::quorum`] is above one: see `quorum`.
 //! - **A node of another chain is not used.** `eth_chainId` is asked before an endpoint's first use.
 //!
 //! Endpoints appear in logs and errors by host name alone: their addresses may hold keys.
@@ -15,14 +16,13 @@ mod config;
 mod endpoint;
 mod error;
 mod logs;
+mod quorum;
 mod reads;
 mod receipt;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
 use farebox_core::units::ChainId;
 
 pub use broadcast::Broadcast;
@@ -42,15 +42,13 @@ pub struct Client {
 
 struct Inner {
     chain_id: ChainId,
-    endpoints: Vec<Endpoint>,
-    /// The highest block that any endpoint ever reported.
-    newest_block: AtomicU64,
+    endpoints: Vec<Arc<Endpoint>>,
     config: ClientConfig,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<&str> = self.inner.endpoints.iter().map(Endpoint::name).collect();
+        let names: Vec<&str> = self.inner.endpoints.iter().map(|endpoint| endpoint.name()).collect();
         f.debug_struct("Client").field("chain_id", &self.inner.chain_id).field("endpoints", &names).finish()
     }
 }
@@ -61,13 +59,12 @@ impl Client {
         let endpoints = config
             .endpoints
             .iter()
-            .map(|address| Endpoint::new(address, chain_id, &config))
+            .map(|address| Endpoint::new(address, chain_id, &config).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()?;
         if endpoints.is_empty() {
             return Err(ClientError::NoEndpoint);
         }
-        let newest_block = AtomicU64::new(0);
-        Ok(Self { inner: Arc::new(Inner { chain_id, endpoints, newest_block, config }) })
+        Ok(Self { inner: Arc::new(Inner { chain_id, endpoints, config }) })
     }
 
     /// The chain that the endpoints must serve.
@@ -98,40 +95,22 @@ impl Client {
         }
     }
 
-    /// The newest block that any endpoint reported so far.
+    /// The newest block that a quorum of endpoints reported so far. A single one that reports more than there is
+    /// must not make all others look as if they were behind.
     pub fn newest_block(&self) -> u64 {
-        self.inner.newest_block.load(Ordering::Relaxed)
+        let mut seen: Vec<u64> =
+            self.inner.endpoints.iter().map(|endpoint| endpoint.newest_block()).collect();
+        seen.sort_unstable_by(|one, other| other.cmp(one));
+        seen.get(self.quorum() - 1).copied().unwrap_or_default()
     }
 
-    fn saw_block(&self, number: u64) {
-        self.inner.newest_block.fetch_max(number, Ordering::Relaxed);
-    }
-
-    /// The endpoints: those that lately failed come last.
-    fn endpoints(&self) -> impl Iterator<Item = &Endpoint> {
-        let rested = self.inner.endpoints.iter().filter(|endpoint| !endpoint.is_cooling());
-        let cooling = self.inner.endpoints.iter().filter(|endpoint| endpoint.is_cooling());
+    /// The endpoints: those that lately failed come last, those that are set aside not at all.
+    fn endpoints(&self) -> impl Iterator<Item = Arc<Endpoint>> {
+        let standing = || self.inner.endpoints.iter().filter(|endpoint| !endpoint.is_aside());
+        let rested = standing().filter(|endpoint| !endpoint.is_cooling());
+        let cooling = standing().filter(|endpoint| endpoint.is_cooling());
         // Collected, so that an endpoint that begins to cool in between is not asked twice.
-        rested.chain(cooling).collect::<Vec<_>>().into_iter()
-    }
-
-    /// Asks the endpoints in order until one answers. A revert is an answer; every other error of a node
-    /// (busy, behind, limited) sends the question to the next.
-    async fn call<P: RpcSend, R: RpcRecv>(&self, method: &'static str, params: P) -> Result<R, ClientError> {
-        let mut last = ClientError::NoEndpoint;
-        for endpoint in self.endpoints() {
-            match endpoint.request(method, params.clone()).await {
-                Ok(answer) => return Ok(answer),
-                Err(failure) => {
-                    let is_revert = failure.is_revert();
-                    last = failure.into_error(endpoint.name());
-                    if is_revert {
-                        break;
-                    }
-                }
-            }
-        }
-        Err(last)
+        rested.chain(cooling).cloned().collect::<Vec<_>>().into_iter()
     }
 
     /// A pause between two tries of a bounded loop.

@@ -112,6 +112,8 @@ pub struct WorkConfig {
     pub follow_ms: u64,
     /// When all books are looked through again after changes were missed.
     pub rescan_s: u64,
+    /// How long a close request is left alone, in seconds: a watchtower waits for the server that it watches.
+    pub close_request_rest_s: u64,
     /// How long a channel may be closing before it counts as one that nobody drives: the door needs a
     /// moment to tell the books what came of its own close.
     pub closing_rest_ms: u64,
@@ -131,6 +133,7 @@ impl Default for WorkConfig {
             gather_ms: 100,
             follow_ms: 5_000,
             rescan_s: 3_600,
+            close_request_rest_s: 0,
             closing_rest_ms: 5_000,
             backoff: Backoff { first_ms: 500, max_ms: 60_000 },
             stop_wait_ms: 10_000,

@@ -13,6 +13,7 @@
 //! | [`intent`], [`quarantine`] | what may have been sent, and what the chain refuses: durable |
 //! | [`fact`], `watcher` | the escrows' events, told to the books |
 //! | `feed`, `worker` | what changed, what is due, and every claim to its end |
+//! | [`watchtower`] | claims from another process's books what that one leaves alone |
 //! | [`reconcile`](mod@reconcile), [`differences`](mod@differences) | compare books with the chain: to tell them, or to say so |
 //! | [`history`] | what was sent, and what it cost: for the accounting |
 //!
@@ -44,6 +45,7 @@ pub mod signer;
 mod submit;
 pub mod transaction;
 mod watcher;
+pub mod watchtower;
 mod worker;
 
 /// The decisions, for those that show or configure them.
@@ -67,3 +69,4 @@ pub use settlement::{Settlement, SettlementHealth, StartError};
 pub use signer::{PayeeSigner, SignerError};
 pub use transaction::{DecodedOpen, DecodedTopUp, TransactionError};
 pub use watcher::WatcherHealth;
+pub use watchtower::{OpenBooks, Watchtower, WatchtowerConfig, WatchtowerError};

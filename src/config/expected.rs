@@ -28,6 +28,7 @@ pub(super) fn expected(key: &str) -> &'static str {
             "a URL of http or https without credentials, query and fragment, such as \"http://127.0.0.1:9000\""
         }
         "chain.rpc" => "a list of 1 to 8 RPC URLs, such as [\"http://127.0.0.1:8545\"]",
+        "chain.rpc_quorum" => "a whole number, 1 to the number of URLs in chain.rpc",
         "chain.rpc[]" => "a URL of http or https, such as \"http://127.0.0.1:8545\"",
         "chain.id" => "the chain's id, a whole number above 0 (4217 is Tempo mainnet, 42431 its testnet)",
         "payee.address"

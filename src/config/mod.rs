@@ -138,6 +138,8 @@ pub struct Upstream {
 pub struct Chain {
     /// RPC endpoints, at least one.
     pub rpc: Vec<RpcUrl>,
+    /// How many of them must agree where money is decided.
+    pub rpc_quorum: usize,
     /// The chain id that they must report.
     pub id: ChainId,
 }
@@ -379,7 +381,12 @@ fn chain(raw: &raw::Chain, problems: &mut Problems) -> Option<Chain> {
     if raw.id == 0 {
         problems.add("chain.id", "0", expected("chain.id"));
     }
-    Some(Chain { rpc, id: ChainId(raw.id) })
+    let quorum = usize::try_from(raw.rpc_quorum).ok().filter(|count| (1..=raw.rpc.len()).contains(count));
+    if quorum.is_none() {
+        let (key, found) = ("chain.rpc_quorum", raw.rpc_quorum.to_string());
+        problems.add(key, found, expected(key));
+    }
+    Some(Chain { rpc, rpc_quorum: quorum?, id: ChainId(raw.id) })
 }
 
 /// A URL as an error may show it: a bad one may hold an access key all the same.

@@ -117,6 +117,9 @@ pub(super) struct Upstream {
 pub(super) struct Chain {
     /// RPC endpoints, tried in order.
     pub rpc: Vec<String>,
+    /// How many of them must say the same where money is decided.
+    #[serde(default = "default_rpc_quorum")]
+    pub rpc_quorum: u64,
     /// The chain id that they must report.
     pub id: u64,
 }
@@ -439,6 +442,10 @@ pub(super) struct AccessEntry {
     pub channel: Option<String>,
     /// When it ends; absent: never.
     pub until: Option<String>,
+}
+
+const fn default_rpc_quorum() -> u64 {
+    1
 }
 
 fn default_listen() -> String {

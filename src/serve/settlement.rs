@@ -165,7 +165,8 @@ fn wrong(health: &SettlementHealth) -> Vec<(&'static str, String)> {
 /// Asks the configured nodes.
 pub fn client(config: &Config) -> Result<Client, SettlementError> {
     let endpoints = config.chain.rpc.iter().map(|url| RpcUrl::reveal(url).to_owned()).collect();
-    Ok(Client::new(config.chain.id, ClientConfig::new(endpoints))?)
+    let client = ClientConfig { quorum: config.chain.rpc_quorum, ..ClientConfig::new(endpoints) };
+    Ok(Client::new(config.chain.id, client)?)
 }
 
 /// Settlement's part of the configuration.

@@ -32,22 +32,24 @@ pub enum Broadcast {
 const KNOWN_PHRASES: [&str; 4] = ["already known", "known transaction", "already imported", "already in"];
 
 impl Client {
-    /// Hands the bytes to the first node that takes them. Handing the same bytes to several nodes is safe:
+    /// Hands the bytes to the first node that takes them; to all of them where a quorum is asked for, because one that
+    /// says that it took them may have dropped them. Handing the same bytes to several nodes is safe:
     /// the chain executes a transaction once.
     pub async fn broadcast(&self, bytes: &[u8], tx_hash: B256) -> Broadcast {
         let bytes = Bytes::copy_from_slice(bytes);
-        let mut is_unclear = false;
+        let (mut is_unclear, mut is_taken) = (false, false);
+        let is_first_enough = self.quorum() == 1;
         let mut outcome = Broadcast::Unreachable { what: "no endpoint".to_owned() };
         for endpoint in self.endpoints() {
             let sent: Result<B256, Failure> =
                 endpoint.request("eth_sendRawTransaction", (bytes.clone(),)).await;
             match sent {
-                Ok(found) if found == tx_hash => return Broadcast::Taken,
+                Ok(found) if found == tx_hash => is_taken = true,
                 Ok(found) => {
                     tracing::error!(endpoint = endpoint.name(), %found, %tx_hash, "node names another hash");
                     is_unclear = true;
                 }
-                Err(Failure::Node { message, .. }) if is_known(&message) => return Broadcast::Taken,
+                Err(Failure::Node { message, .. }) if is_known(&message) => is_taken = true,
                 Err(Failure::Node { code, message }) => outcome = Broadcast::Refused { code, message },
                 Err(Failure::NoAnswer { .. } | Failure::BadAnswer { .. }) => is_unclear = true,
                 Err(failure @ (Failure::NotSent { .. } | Failure::WrongChain { .. })) => {
@@ -57,8 +59,15 @@ impl Client {
                     }
                 }
             }
+            if is_taken && is_first_enough {
+                break;
+            }
         }
-        if is_unclear { Broadcast::Unclear } else { outcome }
+        match (is_taken, is_unclear) {
+            (true, _) => Broadcast::Taken,
+            (false, true) => Broadcast::Unclear,
+            (false, false) => outcome,
+        }
     }
 }
 

@@ -17,6 +17,11 @@ pub struct ClientConfig {
     pub retry_pause_ms: u64,
     /// How often a read is tried again when the nodes do not have the block yet, or do not answer.
     pub read_tries_max: u32,
+    /// How many endpoints must say the same where money is decided: the fate of transactions, the state of channels, the
+    /// escrows' events. One believes the first that answers.
+    pub quorum: usize,
+    /// How long an endpoint is not asked that said something else than the majority.
+    pub aside_ms: u64,
     /// How often a receipt is looked for after the nodes refused a transaction: they may have it already.
     pub refused_looks_max: u32,
 }
@@ -41,6 +46,8 @@ impl ClientConfig {
             receipt_poll_ms: 50,
             retry_pause_ms: 500,
             read_tries_max: 10,
+            quorum: 1,
+            aside_ms: 600_000,
             refused_looks_max: 3,
         }
     }

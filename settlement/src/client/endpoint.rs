@@ -1,6 +1,6 @@
 //! One RPC endpoint: a request with a time limit, and an honest word about how it failed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use alloy::primitives::U64;
@@ -28,6 +28,11 @@ pub(super) struct Endpoint {
     cooldown: Duration,
     is_chain_checked: AtomicBool,
     cooling_until: parking_lot::Mutex<Option<Instant>>,
+    /// How long it is not asked, after it said something else than the majority.
+    aside: Duration,
+    aside_until: parking_lot::Mutex<Option<Instant>>,
+    /// The highest block that it ever reported.
+    newest_block: AtomicU64,
 }
 
 /// How a request failed.
@@ -95,6 +100,9 @@ impl Endpoint {
             cooldown: Duration::from_millis(config.cooldown_ms),
             is_chain_checked: AtomicBool::new(false),
             cooling_until: parking_lot::Mutex::new(None),
+            aside: Duration::from_millis(config.aside_ms),
+            aside_until: parking_lot::Mutex::new(None),
+            newest_block: AtomicU64::new(0),
         })
     }
 
@@ -105,6 +113,34 @@ impl Endpoint {
     /// True while the endpoint comes last, because it failed a moment ago.
     pub(super) fn is_cooling(&self) -> bool {
         self.cooling_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// True while nobody asks it, because it said something else than the majority.
+    pub(super) fn is_aside(&self) -> bool {
+        self.aside_until.lock().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// It said something else than the majority: it lies, or it is broken.
+    pub(super) fn set_aside(&self, question: &'static str) {
+        *self.aside_until.lock() = Some(Instant::now() + self.aside);
+        // What it said of its height is not believed either.
+        self.newest_block.store(0, Ordering::Relaxed);
+        metrics::counter!("farebox_rpc_disagreements_total", "endpoint" => self.name.clone()).increment(1);
+        tracing::error!(
+            endpoint = self.name,
+            question,
+            aside = ?self.aside,
+            "ALARM: an RPC endpoint says something else than the majority; it is set aside"
+        );
+    }
+
+    /// The highest block that it reported.
+    pub(super) fn newest_block(&self) -> u64 {
+        self.newest_block.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn saw_block(&self, number: u64) {
+        self.newest_block.fetch_max(number, Ordering::Relaxed);
     }
 
     /// One request to the right chain, within the time limit.
@@ -120,7 +156,9 @@ impl Endpoint {
     /// The endpoint's newest block.
     pub(super) async fn head(&self) -> Result<Head, Failure> {
         let block: RawBlock = self.request("eth_getBlockByNumber", ("latest", false)).await?;
-        Ok(Head::from(block))
+        let head = Head::from(block);
+        self.saw_block(head.number);
+        Ok(head)
     }
 
     /// Asks for the chain id, once.

@@ -57,6 +57,28 @@ pub enum ClientError {
         /// What is wrong with it.
         what: &'static str,
     },
+    /// Too few endpoints answered: nothing is known.
+    #[error("{question}: {answers} RPC endpoints answered, {wanted} must agree")]
+    NoQuorum {
+        /// What was asked.
+        question: &'static str,
+        /// How many answered, all the same.
+        answers: usize,
+        /// How many must.
+        wanted: usize,
+    },
+    /// The endpoints say different things, and no majority is large enough.
+    #[error("{question}: {answers} RPC endpoints gave {different} different answers, {wanted} must agree")]
+    Disagreement {
+        /// What was asked.
+        question: &'static str,
+        /// How many answered.
+        answers: usize,
+        /// How many different answers there are.
+        different: usize,
+        /// How many must agree.
+        wanted: usize,
+    },
     /// No node has the block that is needed.
     #[error("no RPC endpoint has block {wanted} yet, the newest is {found}")]
     Behind {

@@ -4,6 +4,7 @@ use alloy::primitives::{Address, B256};
 use alloy::rpc::types::{Filter, Log};
 
 use super::endpoint::Failure;
+use super::quorum::LogsVote;
 use super::{Client, ClientError};
 
 /// Which logs are wanted.
@@ -43,24 +44,17 @@ impl Client {
     /// A node that is behind answers with what it has, and calls it complete. So the same endpoint must
     /// show a head at or above `to` first; one that does not is skipped.
     pub async fn logs(&self, filter: &LogFilter, from: u64, to: u64) -> Result<Vec<Log>, ClientError> {
-        let mut last = ClientError::NoEndpoint;
-        for endpoint in self.endpoints() {
-            let logs = async {
-                let head = endpoint.head().await?;
-                self.saw_block(head.number);
-                if head.number < to {
-                    return Ok(Err(ClientError::Behind { wanted: to, found: head.number }));
-                }
-                let logs: Vec<Log> = endpoint.request("eth_getLogs", (filter.on(from, to),)).await?;
-                Ok::<_, Failure>(Ok(logs))
-            };
-            match logs.await {
-                Ok(Ok(logs)) => return Ok(in_order(logs, from, to)),
-                Ok(Err(behind)) => last = behind,
-                Err(failure) => last = failure.into_error(endpoint.name()),
+        let agreed = self.agree("the escrows' events", |endpoint| async move {
+            let failed = |failure: Failure| failure.into_error(endpoint.name());
+            let head = endpoint.head().await.map_err(failed)?;
+            if head.number < to {
+                return Err(ClientError::Behind { wanted: to, found: head.number });
             }
-        }
-        Err(last)
+            let logs: Vec<Log> =
+                endpoint.request("eth_getLogs", (filter.on(from, to),)).await.map_err(failed)?;
+            Ok(LogsVote(in_order(logs, from, to)))
+        });
+        agreed.await.map(|LogsVote(logs)| logs)
     }
 }
 

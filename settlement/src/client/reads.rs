@@ -70,6 +70,9 @@ impl Client {
     /// The newest block: of the first endpoint whose head is fresh by our clock, or the newest of all when
     /// none is. A node that is stuck answers, too, and would otherwise be followed for ever.
     pub async fn head(&self) -> Result<Head, ClientError> {
+        if self.quorum() > 1 {
+            return self.agreed_head().await;
+        }
         let now = SystemClock.now();
         let mut best: Result<Head, ClientError> = Err(ClientError::NoEndpoint);
         for endpoint in self.endpoints() {
@@ -78,7 +81,6 @@ impl Client {
             }
             match endpoint.head().await {
                 Ok(head) => {
-                    self.saw_block(head.number);
                     if head.timestamp.saturating_add(HEAD_AGE_SECONDS_MAX) >= now {
                         return Ok(head);
                     }
@@ -93,9 +95,15 @@ impl Client {
 
     /// The timestamp of a block.
     pub async fn timestamp(&self, block: u64) -> Result<UnixSeconds, ClientError> {
-        let found: Option<RawBlock> = self.call("eth_getBlockByNumber", (U64::from(block), false)).await?;
-        let found = found.ok_or(ClientError::Behind { wanted: block, found: self.newest_block() })?;
-        Ok(Head::from(found).timestamp)
+        self.agree("the time of a block", |endpoint| async move {
+            let found: Option<RawBlock> = endpoint
+                .request("eth_getBlockByNumber", (U64::from(block), false))
+                .await
+                .map_err(|failure| failure.into_error(endpoint.name()))?;
+            let behind = || ClientError::Behind { wanted: block, found: endpoint.newest_block() };
+            found.map(|found| Head::from(found).timestamp).ok_or_else(behind)
+        })
+        .await
     }
 
     /// The channel as of the newest block that any node ever showed, but at least `not_before`. Nodes that
@@ -223,8 +231,32 @@ impl Client {
     pub async fn estimate_gas(&self, from: Address, calls: &[(Address, Bytes)]) -> Result<u64, ClientError> {
         let calls =
             calls.iter().map(|(to, input)| SimulatedCall { to: *to, value: U64::ZERO, input }).collect();
-        let gas: U64 = self.call("eth_estimateGas", (Simulated { from, calls },)).await?;
-        Ok(gas.to())
+        let question = Simulated { from, calls };
+        // A revert sets a channel apart, so a quorum has to say it. How much gas is used decides no money.
+        let mut reverts = 0;
+        let mut last = ClientError::NoEndpoint;
+        for endpoint in self.endpoints() {
+            let answer: Result<U64, Failure> = endpoint.request("eth_estimateGas", (question.clone(),)).await;
+            match answer {
+                Ok(gas) => return Ok(gas.to()),
+                Err(failure) if failure.is_revert() => {
+                    last = failure.into_error(endpoint.name());
+                    reverts += 1;
+                    if reverts >= self.quorum() {
+                        return Err(last);
+                    }
+                }
+                Err(failure) if reverts == 0 => last = failure.into_error(endpoint.name()),
+                Err(_) => {}
+            }
+        }
+        match last {
+            ClientError::Reverts { .. } => {
+                let (question, answers, wanted) = ("a simulation", reverts, self.quorum());
+                Err(ClientError::NoQuorum { question, answers, wanted })
+            }
+            last => Err(last),
+        }
     }
 
     /// What a view function says as of one block, asked of an endpoint that has that block: one that does
@@ -232,29 +264,20 @@ impl Client {
     async fn view<C: SolCall>(&self, to: Address, call: C, block: u64) -> Result<C::Return, ClientError> {
         let input = TransactionInput::new(call.abi_encode().into());
         let request = TransactionRequest::default().to(to).input(input);
-        let mut last = ClientError::NoEndpoint;
-        for endpoint in self.endpoints() {
-            let ask = async {
-                let head = endpoint.head().await?;
-                self.saw_block(head.number);
+        let answer = self.agree("a contract's state", |endpoint| {
+            let request = request.clone();
+            async move {
+                let failed = |failure: Failure| failure.into_error(endpoint.name());
+                let head = endpoint.head().await.map_err(failed)?;
                 if head.number < block {
-                    return Ok(Err(ClientError::Behind { wanted: block, found: head.number }));
+                    return Err(ClientError::Behind { wanted: block, found: head.number });
                 }
-                let answer: Bytes = endpoint.request("eth_call", (request.clone(), U64::from(block))).await?;
-                Ok::<_, Failure>(Ok(answer))
-            };
-            match ask.await {
-                Ok(Ok(answer)) => {
-                    let what = "the contract's answer is not of its interface; is its address right?";
-                    let endpoint = endpoint.name().to_owned();
-                    return C::abi_decode_returns(&answer)
-                        .map_err(|_| ClientError::BadAnswer { endpoint, what });
-                }
-                Ok(Err(behind)) => last = behind,
-                Err(failure) => last = failure.into_error(endpoint.name()),
+                endpoint.request::<_, Bytes>("eth_call", (request, U64::from(block))).await.map_err(failed)
             }
-        }
-        Err(last)
+        });
+        let what = "the contract's answer is not of its interface; is its address right?";
+        let bad = |_| ClientError::BadAnswer { endpoint: "the contract".to_owned(), what };
+        C::abi_decode_returns(&answer.await?).map_err(bad)
     }
 }
 

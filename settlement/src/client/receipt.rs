@@ -8,6 +8,7 @@ use farebox_core::units::UnixSeconds;
 use serde::Deserialize;
 use tokio::time::Instant;
 
+use super::quorum::ReceiptVote;
 use super::reads::Head;
 use super::{Client, ClientError};
 
@@ -76,6 +77,9 @@ impl RawReceipt {
 impl Client {
     /// The receipt of a transaction, if a node has it.
     pub async fn receipt(&self, tx_hash: B256) -> Result<Option<Receipt>, ClientError> {
+        if self.quorum() > 1 {
+            return self.agreed_receipt(tx_hash).await;
+        }
         let mut answer = Err(ClientError::NoEndpoint);
         for endpoint in self.endpoints() {
             // With an answer in hand, an endpoint that lately failed is not worth its time limit.
@@ -87,7 +91,7 @@ impl Client {
             match found {
                 Ok(Some(raw)) => match raw.read(tx_hash, endpoint.name()) {
                     Ok(Some(receipt)) => {
-                        self.saw_block(receipt.block);
+                        endpoint.saw_block(receipt.block);
                         return Ok(Some(receipt));
                     }
                     Ok(None) => answer = Ok(None),
@@ -103,6 +107,26 @@ impl Client {
             }
         }
         answer
+    }
+
+    /// The receipt on which a quorum agrees. That some nodes do not have it yet is no disagreement.
+    async fn agreed_receipt(&self, tx_hash: B256) -> Result<Option<Receipt>, ClientError> {
+        let agreed = self.agree("the receipt of a transaction", |endpoint| async move {
+            let found: Option<RawReceipt> = endpoint
+                .request("eth_getTransactionReceipt", (tx_hash,))
+                .await
+                .map_err(|failure| failure.into_error(endpoint.name()))?;
+            let read = found.map(|raw| raw.read(tx_hash, endpoint.name())).transpose()?.flatten();
+            let behind = || ClientError::Behind { wanted: 0, found: endpoint.newest_block() };
+            let receipt = read.ok_or_else(behind)?;
+            endpoint.saw_block(receipt.block);
+            Ok(ReceiptVote(receipt))
+        });
+        match agreed.await {
+            Ok(ReceiptVote(receipt)) => Ok(Some(receipt)),
+            Err(ClientError::Behind { .. } | ClientError::NoQuorum { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Looks for a receipt until it is there, until the chain's clock has passed `expires_at`, or until
@@ -132,22 +156,29 @@ impl Client {
         }
     }
 
-    /// The fate of a transaction as one node sees it whose clock is past `expires_at`: its head first, its
-    /// receipt after that, so that a node that is behind cannot say "absent".
+    /// The fate of a transaction as nodes see it whose clock is past `expires_at`: the head first, the receipt after
+    /// that, so that a node that is behind cannot say "absent". A quorum must say it; one receipt is an objection.
     async fn fate_at_head(&self, tx_hash: B256, expires_at: UnixSeconds) -> Option<Fate> {
+        let (mut absent, mut oldest): (usize, Option<Head>) = (0, None);
         for endpoint in self.endpoints() {
             let Ok(head) = endpoint.head().await else { continue };
-            self.saw_block(head.number);
             if head.timestamp < expires_at {
                 continue;
             }
             let found: Result<Option<RawReceipt>, _> =
                 endpoint.request("eth_getTransactionReceipt", (tx_hash,)).await;
             match found {
-                Ok(None) => return Some(Fate::Absent(head)),
+                Ok(None) => {
+                    absent += 1;
+                    oldest = oldest.filter(|oldest| oldest.number <= head.number).or(Some(head));
+                    if absent >= self.quorum() {
+                        return oldest.map(Fate::Absent);
+                    }
+                }
                 Ok(Some(raw)) => {
                     if let Ok(Some(receipt)) = raw.read(tx_hash, endpoint.name()) {
-                        return Some(Fate::Mined(receipt));
+                        let is_enough = self.quorum() == 1;
+                        return is_enough.then_some(Fate::Mined(receipt));
                     }
                 }
                 Err(_) => {}

@@ -124,7 +124,11 @@ impl Worker {
         }
         let now = Instant::now();
         let due = match account.standing {
-            Standing::CloseAsked { .. } => now,
+            Standing::CloseAsked { at, .. } => {
+                let rest_s = self.tools.config.work.close_request_rest_s;
+                let left_s = at.saturating_add(rest_s).0.saturating_sub(self.tools.clock.now().0);
+                now + Duration::from_secs(if rest_s == 0 { 0 } else { left_s })
+            }
             Standing::Closing { .. } => now + rest,
             Standing::Open | Standing::Over => {
                 let is_over = account.standing == Standing::Over;

@@ -5,4 +5,5 @@
 
 mod chain;
 mod nodes;
+mod quorum;
 mod support;
