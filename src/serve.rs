@@ -280,7 +280,7 @@ async fn start(
     if let Some(retention) = config.books.retention {
         tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
     }
-    let admin = panel.admin(config, engine, &settlement);
+    let admin = panel.admin(config, engine, settlement.probe());
     let admin = admin.serve(admin_listener, stopped.clone());
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).follow(stopped.clone()));

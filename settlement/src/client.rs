@@ -23,6 +23,7 @@ mod receipt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alloy::rpc::json_rpc::{RpcRecv, RpcSend};
 use farebox_core::units::ChainId;
 
 pub use broadcast::Broadcast;
@@ -111,6 +112,25 @@ impl Client {
         let cooling = standing().filter(|endpoint| endpoint.is_cooling());
         // Collected, so that an endpoint that begins to cool in between is not asked twice.
         rested.chain(cooling).cloned().collect::<Vec<_>>().into_iter()
+    }
+
+    /// Asks the endpoints in order until one answers. A revert is an answer; every other error of a node
+    /// (busy, behind, limited) sends the question to the next.
+    async fn call<P: RpcSend, R: RpcRecv>(&self, method: &'static str, params: P) -> Result<R, ClientError> {
+        let mut last = ClientError::NoEndpoint;
+        for endpoint in self.endpoints() {
+            match endpoint.request(method, params.clone()).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => {
+                    let is_revert = failure.is_revert();
+                    last = failure.into_error(endpoint.name());
+                    if is_revert {
+                        break;
+                    }
+                }
+            }
+        }
+        Err(last)
     }
 
     /// A pause between two tries of a bounded loop.

@@ -7,8 +7,7 @@ use farebox_engine::clock::{Clock, SystemClock};
 use farebox_engine::ledger::Snapshots;
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::Settlement;
-use crate::admin::{Admin, AdminKey, Board, Facts};
+use crate::admin::{Admin, AdminKey, Board, Facts, Probe};
 use crate::config::{Config, Ledger};
 use crate::keys::{self, KeyError};
 
@@ -27,7 +26,7 @@ pub(super) fn admin_key(config: &Config) -> Result<Option<Arc<AdminKey>>, KeyErr
 
 impl Panel {
     /// The API of these books.
-    pub(super) fn admin(self, config: &Config, engine: &Engine, settlement: &Settlement) -> Admin {
+    pub(super) fn admin(self, config: &Config, engine: &Engine, probe: Arc<dyn Probe>) -> Admin {
         let facts = Facts {
             realm: config.server.realm.as_ref().map_or_else(|| "settlement".into(), ToString::to_string),
             chain_id: config.chain.id.0,
@@ -38,7 +37,7 @@ impl Panel {
         };
         Admin {
             engine: engine.clone(),
-            probe: settlement.probe(),
+            probe,
             metrics: self.metrics,
             snapshots: self.snapshots,
             store: match &config.ledger {

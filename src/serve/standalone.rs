@@ -54,7 +54,7 @@ async fn settle(config: Config) -> Result<(), ServeError> {
     if let Some(retention) = config.books.retention {
         tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
     }
-    let admin = Panel { metrics, snapshots, key: admin_key }.admin(&config, &engine, &settlement);
+    let admin = Panel { metrics, snapshots, key: admin_key }.admin(&config, &engine, settlement.probe());
     let admin = admin.serve(admin_listener, stopped.clone());
     let mut line = serde_json::json!({ "adminListen": admin_address });
     doors.tell(&mut line);

@@ -8,12 +8,13 @@ use farebox_engine::{RocksLedger, backend_from_environment};
 use farebox_settlement::{OpenBooks, Watchtower, WatchtowerConfig, WatchtowerError};
 use tokio::sync::watch;
 
+use super::panel::Panel;
 use super::settlement::{check_chain, client, settings};
 use super::{
-    End, ServeError, Signals, fail, keys, listen, local_address, print, recorder, runtime, start_engine,
-    wait_for_second_signal,
+    End, ServeError, Signals, fail, keys, listen, local_address, panel, print, recorder, runtime,
+    start_engine, wait_for_second_signal,
 };
-use crate::admin::{Admin, Probe};
+use crate::admin::Probe;
 use crate::cli::load_config;
 use crate::config::{Config, Ledger};
 
@@ -38,6 +39,7 @@ async fn stand(config: Config, books: PathBuf, watch: WatchtowerConfig) -> Resul
     let mut signals =
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
     let signer = keys::payee_key(&config)?;
+    let admin_key = panel::admin_key(&config)?;
     let metrics = recorder()?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
     let admin_address = local_address(&admin_listener)?;
@@ -47,7 +49,7 @@ async fn stand(config: Config, books: PathBuf, watch: WatchtowerConfig) -> Resul
     drop(RocksLedger::open_read_only(&books)?);
     let (engine, snapshots) = start_engine(&config).await?;
     let (stop, stopped) = watch::channel(false);
-    let admin = Admin { engine: engine.clone(), probe: Arc::new(Nothing), metrics, snapshots };
+    let admin = Panel { metrics, snapshots, key: admin_key }.admin(&config, &engine, Arc::new(Nothing));
     let admin = admin.serve(admin_listener, stopped.clone());
     let followed = books.clone();
     let books: Arc<OpenBooks> =
