@@ -73,6 +73,7 @@ fuzz:
 
 test-contracts: setup
 	scripts/contracts.sh check
+	scripts/contracts.sh gas
 	scripts/contracts.sh test
 
 test-interop: build

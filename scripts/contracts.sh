@@ -5,6 +5,10 @@
 #   scripts/contracts.sh test [...]  run the contracts' tests and invariants; more arguments go to forge
 #   scripts/contracts.sh artifacts   write contracts/artifacts from the sources
 #   scripts/contracts.sh check       fail when contracts/artifacts differ from what the sources compile to
+#   scripts/contracts.sh gas         fail when a call costs other gas than contracts/gas.snapshot says
+#   scripts/contracts.sh gas-write   write contracts/gas.snapshot
+#   scripts/contracts.sh deploy NAME [...]   deploy TempoStreamChannel or Batch; more arguments go to `forge create`,
+#                                    such as --rpc-url URL --account KEYSTORE --broadcast --constructor-args 0x...
 #   scripts/contracts.sh fmt [...]   format the Solidity sources
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -33,13 +37,13 @@ write_artifacts() {
     const fs = require("fs");
     const { OUT, TO } = process.env;
     const read = (name) => JSON.parse(fs.readFileSync(`${OUT}/${name}.sol/${name}.json`, "utf8"));
-    for (const name of ["TIP20ChannelReserve", "TempoStreamChannel"]) {
+    for (const name of ["TIP20ChannelReserve", "TempoStreamChannel", "Batch"]) {
       const { bytecode, deployedBytecode } = read(name);
       fs.writeFileSync(`${TO}/${name}.creation.hex`, bytecode.object.slice(2) + "\n");
       fs.writeFileSync(`${TO}/${name}.runtime.hex`, deployedBytecode.object.slice(2) + "\n");
     }
     const bare = (key, value) => (key === "internalType" ? undefined : value);
-    for (const name of ["ITIP20ChannelReserve", "ITempoStreamChannel"]) {
+    for (const name of ["ITIP20ChannelReserve", "ITempoStreamChannel", "Batch"]) {
       const entries = read(name).abi.map((entry) => "  " + JSON.stringify(entry, bare));
       fs.writeFileSync(`${TO}/${name}.abi.json`, "[\n" + entries.join(",\n") + "\n]\n");
     }'
@@ -55,6 +59,18 @@ case "${1:-}" in
     shift
     forge fmt "$@"
     ;;
+  gas) forge snapshot --match-contract ReserveGasTest --check gas.snapshot >/dev/null || {
+    echo "contracts: a call costs other gas than contracts/gas.snapshot says; look why, then scripts/contracts.sh gas-write" >&2
+    exit 1
+  } ;;
+  gas-write) forge snapshot --match-contract ReserveGasTest --snap gas.snapshot >/dev/null ;;
+  deploy)
+    name="${2:?the name of a contract: TempoStreamChannel or Batch}"
+    shift 2
+    # Only what the artifacts say is deployed: a changed source is told apart before anything is sent.
+    "$root/scripts/contracts.sh" check
+    forge create "src/$name.sol:$name" "$@"
+    ;;
   artifacts) write_artifacts artifacts ;;
   check)
     fresh="$(mktemp -d)"
@@ -69,7 +85,7 @@ case "${1:-}" in
     echo "contracts: artifacts match the sources"
     ;;
   *)
-    sed -n '2,8s/^# \{0,1\}//p' "$root/scripts/contracts.sh" >&2
+    sed -n '2,12s/^# \{0,1\}//p' "$root/scripts/contracts.sh" >&2
     exit 2
     ;;
 esac
