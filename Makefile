@@ -17,14 +17,14 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
 	@echo "make test-long   a million signatures, 100,000 histories, 10,000 kills, 1,000 power losses: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
-	@echo "make bench   measures beside peers (bench-verify, bench-books: ARGS=\"--quick FILTER\")"
+	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http: ARGS=\"--quick FILTER\")"
 	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, contract artifacts"
 	@echo "make fmt     formats the sources"
 
@@ -82,7 +82,7 @@ test-interop: build
 test-browser: build
 	node --test tests/browser/*.test.mjs
 
-bench: bench-verify bench-books
+bench: bench-verify bench-books bench-http
 
 # ARGS: --quick, and a part of the names of the cases to measure.
 bench-verify:
@@ -98,6 +98,12 @@ bench-books:
 	mkdir -p $(TARGET_DIR)/bench
 	cc -O2 -shared -fPIC -o $(TARGET_DIR)/bench/slow_sync.so benches/src/bin/books/slow_sync.c -ldl
 	$(if $(SYNC_US),FAREBOX_SYNC_US=$(SYNC_US) LD_PRELOAD=$(TARGET_DIR)/bench/slow_sync.so) $(TARGET_DIR)/release/books $(ARGS)
+
+# ARGS: --quick.
+bench-http:
+	@echo "building the benchmark (the first time RocksDB is compiled: 10 to 25 minutes on two cores)"
+	cargo build --locked --release -p farebox-benches --bin http --features http,fast-peers
+	$(TARGET_DIR)/release/http $(ARGS)
 
 # Writes docs/benchmarks/verify.md and its plot. "+" marks a commit with changes of its own on top.
 bench-verify-docs: export BENCH_COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- Cargo.lock engine benches || echo +)

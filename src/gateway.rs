@@ -10,7 +10,7 @@
 //!   upstream that is away (502), slow (504) or gets a body that is too long (413).
 //! - A stream that is metered by events is charged event by event; see `engine::http::sse`.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use farebox_engine::http::{Asked, Decision, Door, Offer, Route};
@@ -96,7 +96,7 @@ impl Gateway {
             headers: request.headers(),
             body_is_empty,
             body_digest: body_digest.as_deref(),
-            address: Some(headers::client_address(request.headers(), peer.ip(), self.trusts_client_side)),
+            address: self.client(&request, peer),
         };
         let paid = match self.door.decide_offer(asked, offer).await {
             Decision::Answer(answer) => return Ok(answer),
@@ -109,6 +109,12 @@ impl Gateway {
                 Err(problem)
             }
         }
+    }
+
+    /// Whose failures are counted. Loopback is us, or a proxy that brings everybody and does not say whom.
+    fn client<B>(&self, request: &Request<B>, peer: SocketAddr) -> Option<IpAddr> {
+        let address = headers::client_address(request.headers(), peer.ip(), self.trusts_client_side);
+        (!address.to_canonical().is_loopback()).then_some(address)
     }
 
     /// A request's body with its bounds: size, and pauses.

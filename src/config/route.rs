@@ -82,7 +82,7 @@ pub enum Fare {
     /// Nothing.
     Free,
     /// A price.
-    Paid(Price),
+    Paid(Box<Price>),
 }
 
 /// The price of a route.
@@ -326,7 +326,7 @@ fn price(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problem
         let expected = format!("at least the price of one unit, {amount}");
         problems.add(key("suggested_deposit"), quoted(&deposit.to_string()), &expected);
     }
-    Some(Fare::Paid(Price {
+    Some(Fare::Paid(Box::new(Price {
         amount: amount?,
         unit: unit?,
         meter: meter?,
@@ -337,7 +337,7 @@ fn price(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problem
         opaque: opaque?,
         bind_body: raw.bind_body,
         paid_empty_post: raw.paid_empty_post,
-    }))
+    })))
 }
 
 fn stated<T>(

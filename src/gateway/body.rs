@@ -11,6 +11,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::headers;
+
 /// Any body. Its errors end the connection, so that nobody takes half an answer for a whole one.
 pub type Body = farebox_engine::http::DoorBody;
 
@@ -76,7 +78,7 @@ where
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(context) {
             this.waiting = false;
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            return Poll::Ready(frame.map(|frame| frame.map(without_payment).map_err(Into::into)));
         }
         if !this.waiting {
             this.waiting = true;
@@ -97,6 +99,17 @@ where
     }
 }
 
+/// Trailers cross like headers: without what belongs to one connection, and without words of payment.
+fn without_payment(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            headers::to_client(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,5 +125,20 @@ mod tests {
         assert_eq!(frame.into_data().unwrap(), "a");
         let error = body.frame().await.unwrap().unwrap_err();
         assert_eq!(error.to_string(), "the upstream sent nothing for 10 s");
+    }
+
+    #[tokio::test]
+    async fn trailers_say_nothing_about_payments() {
+        let (mut sender, channel) = http_body_util::channel::Channel::<Bytes, BoxError>::new(2);
+        let mut body = IdleTimeout::new(channel, Sender::Upstream, Duration::from_secs(10));
+        let mut trailers = http::HeaderMap::new();
+        for (name, value) in
+            [("payment-receipt", "forged"), ("authorization", "Payment abc"), ("x-checksum", "7")]
+        {
+            trailers.insert(name, value.parse().unwrap());
+        }
+        sender.send_trailers(trailers).await.unwrap();
+        let left = body.frame().await.unwrap().unwrap().into_trailers().unwrap();
+        assert_eq!(left.keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-checksum"]);
     }
 }

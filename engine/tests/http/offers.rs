@@ -65,7 +65,10 @@ async fn ask(world: &World, method: Method, header: Option<&str>, digest: Option
         address: None,
     };
     match world.door.decide(asked, &world.route).await {
-        Decision::Paid(paid) => Ok(drop(paid.release().await)),
+        Decision::Paid(paid) => {
+            paid.release().await;
+            Ok(())
+        }
         Decision::Answer(answer) => Err(seen(answer).await),
     }
 }

@@ -158,7 +158,7 @@ fn price_of(change: impl FnOnce(&mut raw::Route)) -> Result<Price, Vec<String>> 
     let mut entry = raw("/v1/*", None);
     change(&mut entry);
     match &build(&[entry])?.as_slice()[0].fare {
-        Fare::Paid(price) => Ok(price.clone()),
+        Fare::Paid(price) => Ok((**price).clone()),
         Fare::Free => panic!("it has a price"),
     }
 }

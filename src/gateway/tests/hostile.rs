@@ -141,15 +141,24 @@ async fn a_client_whose_credentials_fail_again_and_again_is_turned_away() {
     let upstream = upstream::Upstream::start().await;
     let world = World::start(&upstream.url, BOUNDS, |config| {
         config.limits.failures = farebox_engine::http::FailureRate::new(1, 5);
+        config.server.trust_forwarded_headers = true;
     })
     .await;
+    let from = |address: &'static str, header: &'static str| {
+        let request = world.request(Method::GET, "/v1/x").header("x-forwarded-for", address);
+        world.send(request.header(AUTHORIZATION, header).body(full(Bytes::new())).unwrap())
+    };
+    const BROKEN: &str = "Payment bm90IGpzb24";
     for _ in 0..5 {
-        assert_eq!(world.get("/v1/x", Some("Payment bm90IGpzb24")).await.status, 402);
+        assert_eq!(from("192.0.2.1", BROKEN).await.status, 402);
     }
-    let seen = world.get("/v1/x", Some("Payment bm90IGpzb24")).await;
+    let seen = from("192.0.2.1", BROKEN).await;
     assert_eq!(seen.status, 429, "{seen:?}");
     assert_eq!(seen.headers["content-type"], "application/problem+json");
     assert!(seen.headers.contains_key("retry-after"));
-    assert_eq!(world.get("/v1/x", None).await.status, 402, "who brings none may look at the price");
-    assert_eq!(world.get("/free/x", None).await.status, 200);
+    assert_eq!(from("192.0.2.1", "Bearer x").await.status, 402, "who brings none may look at the price");
+    assert_eq!(from("192.0.2.2", BROKEN).await.status, 402, "another client");
+    for _ in 0..9 {
+        assert_eq!(world.get("/v1/x", Some(BROKEN)).await.status, 402, "a proxy that names nobody");
+    }
 }

@@ -44,6 +44,8 @@ fn echo(scanner: &mut Scanner<'_>) -> Option<Echo> {
             b"expires" => 5,
             b"digest" => 6,
             b"opaque" => 7,
+            // Clients repeat it; it binds nothing.
+            b"description" => return scanner.string().map(drop),
             _ => return None,
         };
         once(&mut slots[slot], scanner.string()?)

@@ -521,6 +521,8 @@ fn what_is_not_plain_is_left_to_the_whole_reader() {
     // The time has colons too, but none between quotes.
     let spaced = json.replace("\":", "\" : ").replace(",\"", "\n,\t\"");
     assert!(super::scan::voucher(spaced.as_bytes()).is_some());
+    let described = json.replacen("\"id\":", "\"description\":\"words\",\"id\":", 1);
+    assert!(super::scan::voucher(described.as_bytes()).is_some(), "clients repeat the description");
     for (from, to) in [
         ("\"voucher\"", "\"close\""),
         ("\"voucher\"", "\"vou\\u0063her\""),
