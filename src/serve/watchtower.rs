@@ -27,11 +27,18 @@ pub fn run(path: &Path, books: &Path, watch: WatchtowerConfig) -> End {
     if config.ledger == Ledger::RocksDb(books.into()) {
         return fail(&ServeError::OwnBooks { path: books.into() });
     }
-    let ended = runtime().and_then(|runtime| runtime.block_on(stand(config, books.into(), watch)));
+    let ended = runtime().and_then(|runtime| runtime.block_on(stand(copying(config), books.into(), watch)));
     match ended {
         Ok(()) => End::Done,
         Err(error) => fail(&error),
     }
+}
+
+/// What the followed books took is copied as it is: limits are for those who sell.
+fn copying(mut config: Config) -> Config {
+    config.risk = farebox_engine::core::channel::Limits::default();
+    config.voucher.delta_min = farebox_engine::core::units::Amount::ZERO;
+    config
 }
 
 async fn stand(config: Config, books: PathBuf, watch: WatchtowerConfig) -> Result<(), ServeError> {
