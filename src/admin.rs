@@ -11,6 +11,7 @@
 //! | `GET /v1/channels/{id}` | one channel |
 //! | `GET /v1/channels/{id}/history` | what the last frames of the journal tell of it |
 //! | `POST /v1/channels/{id}/settle`, `/close` | settles or closes it now; with the admin key |
+//! | `POST /v1/webhook/replay?frame=1` | sends money events from a frame on again; with the admin key |
 //! | `POST /v1/key` | whether the admin key is right |
 //! | `POST /v1/snapshot` | takes a snapshot of the store, in the store's own folder, and says where; for `farebox backup` |
 //!
@@ -50,9 +51,10 @@ use tokio::task::JoinHandle;
 use self::history::Span;
 use self::overview::{Overview, Source};
 use crate::view::ChannelView;
+use crate::webhook::Replay;
 
 pub use self::actions::AdminKey;
-pub use self::journal::history as channel_history;
+pub use self::journal::{event as event_view, history as channel_history};
 pub use self::overview::Facts;
 
 /// Channels on one page when nothing is said.
@@ -97,6 +99,8 @@ pub struct Admin {
     pub store: Option<PathBuf>,
     /// What permits actions; `None` permits none.
     pub key: Option<Arc<AdminKey>>,
+    /// Sends money events again; `None` when nobody is told.
+    pub webhook: Option<Replay>,
     /// What the dashboard shows.
     pub board: Board,
 }
@@ -176,6 +180,7 @@ impl Admin {
             .route("/v1/channels/{id}/history", get(show_history))
             .route("/v1/channels/{id}/settle", post(actions::settle))
             .route("/v1/channels/{id}/close", post(actions::close))
+            .route("/v1/webhook/replay", post(actions::replay))
             .route("/v1/key", post(actions::check))
             .route("/v1/snapshot", post(snapshot))
             .merge(page::router())

@@ -11,6 +11,7 @@
 //! - A stream that is metered by events is charged event by event; see `engine::http::sse`.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use farebox_engine::http::{Asked, Decision, Door, Offer, Route};
@@ -40,12 +41,28 @@ use problem::Problem;
 use server::Handler;
 use upstream::Upstream;
 
-/// The gateway. It holds no state of its own.
-pub struct Gateway {
-    door: Door,
+/// What costs how much.
+struct Tariff {
     routes: Routes,
     /// For each route what the door offers; `None` when it is free.
     offers: Vec<Option<Offer>>,
+}
+
+impl Tariff {
+    fn new(routes: &Routes, door: &Door) -> Arc<Self> {
+        let offer = |fare: &Fare| match fare {
+            Fare::Free => None,
+            Fare::Paid(price) => Some(door.offer(route(price))),
+        };
+        let offers = routes.as_slice().iter().map(|route| offer(&route.fare)).collect();
+        Arc::new(Self { routes: routes.clone(), offers })
+    }
+}
+
+/// The gateway. It holds no state of its own but its tariff, which may be exchanged.
+pub struct Gateway {
+    door: Door,
+    tariff: RwLock<Arc<Tariff>>,
     upstream: Upstream,
     body_bytes_max: u64,
     body_timeout: Duration,
@@ -57,13 +74,8 @@ impl Gateway {
     /// A gateway in front of the configured upstream. An error: the system's root certificates cannot be read.
     pub fn new(config: &Config, door: Door) -> std::io::Result<Self> {
         let body_bytes_max = config.limits.request_body_bytes_max;
-        let offer = |fare: &Fare| match fare {
-            Fare::Free => None,
-            Fare::Paid(price) => Some(door.offer(route(price))),
-        };
         Ok(Self {
-            routes: config.routes.clone(),
-            offers: config.routes.as_slice().iter().map(|route| offer(&route.fare)).collect(),
+            tariff: RwLock::new(Tariff::new(&config.routes, &door)),
             door,
             upstream: Upstream::new(config.upstream.as_ref().expect(SERVES), body_bytes_max)?,
             body_bytes_max,
@@ -73,9 +85,16 @@ impl Gateway {
         })
     }
 
+    /// Exchanges the tariff; requests that are under way keep theirs.
+    pub fn set_routes(&self, routes: &Routes) {
+        let tariff = Tariff::new(routes, &self.door);
+        *self.tariff.write().unwrap_or_else(PoisonError::into_inner) = tariff;
+    }
+
     async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let path = read_path(request.uri().path()).ok_or(Problem::AmbiguousPath)?;
-        let place = match self.routes.find(request.method(), &path) {
+        let tariff = Arc::clone(&self.tariff.read().unwrap_or_else(PoisonError::into_inner));
+        let place = match tariff.routes.find(request.method(), &path) {
             Found::Route(place, _) => place,
             Found::OtherMethods(methods) => return Err(Problem::Method(methods)),
             Found::Nothing => return Err(Problem::NoRoute),
@@ -83,7 +102,7 @@ impl Gateway {
         self.check_size(&request)?;
         let body_is_empty = request.body().is_end_stream();
         let mut request = request.map(|body| self.bounded(body));
-        let Some(offer) = &self.offers[place] else {
+        let Some(offer) = &tariff.offers[place] else {
             let answer = self.send(peer, request, false).await?;
             return Ok(answer.map(BodyExt::boxed_unsync));
         };

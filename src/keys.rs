@@ -133,6 +133,11 @@ pub fn previous_challenge_keys(paths: &[PathBuf]) -> Result<Vec<Secret>, KeyErro
     paths.iter().map(|path| read("server.previous_challenge_key_files", path)).collect()
 }
 
+/// Reads the key that signs money events.
+pub fn webhook_key(path: &Path) -> Result<Secret, KeyError> {
+    read("webhook.key_file", path)
+}
+
 /// Reads the key that permits actions of the admin API.
 pub fn admin_key(path: &Path) -> Result<AdminKey, KeyError> {
     Ok(AdminKey::new(read("server.admin_key_file", path)?))

@@ -14,9 +14,11 @@ mod gateway;
 mod keys;
 mod local;
 mod logging;
+mod notify;
 mod serve;
 mod signals;
 mod view;
+mod webhook;
 
 fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]

@@ -26,12 +26,14 @@ use crate::config::{Config, ConfigError, Ledger, Purpose, SERVES};
 use crate::gateway::{self, Bounds, Gateway, Tls, TlsError};
 use crate::keys::{self, KeyError};
 use crate::local::ListenError;
-use crate::signals::Signals;
+use crate::notify::{self, State};
+use crate::signals::{Hangups, Signals};
 
 mod descriptors;
 mod door;
 mod local;
 mod panel;
+mod reload;
 mod retire;
 pub mod settlement;
 pub mod standalone;
@@ -111,7 +113,7 @@ pub fn run(path: &Path) -> End {
         Ok(config) => config,
         Err(error) => return fail(&error.into()),
     };
-    match runtime().and_then(|runtime| runtime.block_on(serve(config))) {
+    match runtime().and_then(|runtime| runtime.block_on(serve(path, config))) {
         Ok(()) => End::Done,
         Err(error) => fail(&error),
     }
@@ -128,6 +130,28 @@ fn recorder() -> Result<PrometheusHandle, ServeError> {
     installed.map_err(|error| ServeError::System { what: "start metrics", cause: io::Error::other(error) })
 }
 
+fn hangups() -> Result<Hangups, ServeError> {
+    Hangups::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })
+}
+
+/// Waits for a signal to end, or for the engine to fail; meanwhile each SIGHUP has something read again.
+async fn until_the_end(
+    signals: &mut Signals,
+    hangups: &mut Hangups,
+    engine: &Engine,
+    reload: impl Fn(),
+) -> Option<EngineError> {
+    let failure = poisoned(engine);
+    tokio::pin!(failure);
+    loop {
+        tokio::select! {
+            () = signals.next() => return None,
+            failure = &mut failure => return Some(failure),
+            () = hangups.next() => reload(),
+        }
+    }
+}
+
 /// A second signal ends the process at once.
 fn wait_for_second_signal(mut signals: Signals) {
     tokio::spawn(async move {
@@ -142,27 +166,28 @@ fn fail(error: &ServeError) -> End {
     error.end()
 }
 
-async fn serve(config: Config) -> Result<(), ServeError> {
+async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
     descriptors::raise();
     // The engine asks again; here nothing was opened yet.
     backend_from_environment()?;
     let mut signals =
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
+    let mut hangups = hangups()?;
     let payee_key = keys::payee_key(&config)?;
     let challenge_key = keys::challenge_key(&config.server.challenge_key_file)?;
     let previous_keys = keys::previous_challenge_keys(&config.server.previous_challenge_key_files)?;
     let door_config = door::config(&config, &challenge_key, &previous_keys);
     let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
     let metrics = recorder()?;
-    let key = panel::admin_key(&config)?;
+    let panel_keys = panel::Keys::read(&config)?;
 
     let (engine, snapshots) = start_engine(&config).await?;
     let (backend, tables_bytes_max) =
         (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
     tracing::info!(backend, tables_bytes_max, "vouchers are verified");
-    let panel = Panel { metrics, snapshots, key };
+    let panel = Panel { metrics, snapshots, keys: panel_keys };
     let started = start(&config, &engine, payee_key, (door_config, tls), panel).await;
-    let Started { settlement, gateway, admin, local, stop } = match started {
+    let Started { settlement, gateway, tariff, admin, local, stop } = match started {
         Ok(started) => started,
         Err(error) => {
             // The ledger is open: close it in order, whatever stopped us.
@@ -173,10 +198,12 @@ async fn serve(config: Config) -> Result<(), ServeError> {
         }
     };
 
-    let failure = tokio::select! {
-        () = signals.next() => None,
-        failure = poisoned(&engine) => Some(failure),
-    };
+    notify::tell(State::Ready);
+    let failure = until_the_end(&mut signals, &mut hangups, &engine, || {
+        reload::reload(path, &config, &engine, Some(&tariff));
+    })
+    .await;
+    notify::tell(State::Stopping);
     match &failure {
         None => tracing::info!("stopping: no new requests are taken"),
         Some(error) => tracing::error!(%error, "stopping"),
@@ -246,6 +273,8 @@ pub fn engine_config(config: &Config) -> farebox_engine::Config {
 struct Started {
     settlement: Settlement,
     gateway: tokio::task::JoinHandle<usize>,
+    /// The same gateway, for those who change its prices.
+    tariff: Arc<Gateway>,
     admin: crate::admin::Running,
     local: local::Running,
     stop: watch::Sender<bool>,
@@ -280,17 +309,18 @@ async fn start(
     if let Some(retention) = config.books.retention {
         tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
     }
-    let admin = panel.admin(config, engine, settlement.probe());
+    let admin = panel.admin(config, engine, settlement.probe(), &stopped)?;
     let admin = admin.serve(admin_listener, stopped.clone());
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).follow(stopped.clone()));
     }
-    let gateway = tokio::spawn(gateway::run(listener, Arc::new(gateway), bounds(config), tls, stopped));
+    let tariff = Arc::new(gateway);
+    let gateway = tokio::spawn(gateway::run(listener, Arc::clone(&tariff), bounds(config), tls, stopped));
     announce(address, admin_address, &doors);
     let local = doors.serve(config, engine, settlement.chain(), &stopped_too);
     let upstream = &config.upstream.as_ref().expect(SERVES).url;
     tracing::info!(listen = %address, admin = %admin_address, %upstream, "serving");
-    Ok(Started { settlement, gateway, admin, local, stop })
+    Ok(Started { settlement, gateway, tariff, admin, local, stop })
 }
 
 fn bounds(config: &Config) -> Bounds {

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: both ask the program to end in order.
+//! SIGTERM and SIGINT: both ask the program to end in order. SIGHUP asks it to read its configuration again.
 
 use std::io;
 
@@ -22,5 +22,20 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// SIGHUP, from the moment this exists.
+pub struct Hangups(Signal);
+
+impl Hangups {
+    /// Begins to listen: from now on the signal does not end the process.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }

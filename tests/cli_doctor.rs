@@ -226,6 +226,30 @@ const BROKEN: &[Broken] = &[
         fix: "chmod 600",
     },
     Broken {
+        name: "a certificate that is none",
+        make: |setup| {
+            setup.write_secret("cert.pem", "no certificate", 0o600);
+            setup.write_secret("key.pem", "no key", 0o600);
+            setup.set("server.tls_cert_file", "cert.pem");
+            setup.set("server.tls_key_file", "key.pem");
+        },
+        check: "tls",
+        level: "error",
+        found: "pem",
+        fix: "PEM",
+    },
+    Broken {
+        name: "a webhook without a key",
+        make: |setup| {
+            setup.set("webhook.url", "http://127.0.0.1:9/money");
+            setup.set("webhook.key_file", "webhook.key");
+        },
+        check: "keys.webhook",
+        level: "error",
+        found: "No such file",
+        fix: "install -m 600",
+    },
+    Broken {
         name: "a backend that is none",
         make: |setup| setup.variables.push(("FAREBOX_BACKEND".into(), "neon".into())),
         check: "cpu.backend",
@@ -364,7 +388,10 @@ const BROKEN: &[Broken] = &[
     },
     Broken {
         name: "an address of another machine",
-        make: |setup| setup.set("server.listen", "192.0.2.1:8402"),
+        make: |setup| {
+            setup.set("server.listen", "192.0.2.1:8402");
+            setup.set("server.allow_plain_http", true);
+        },
         check: "listen",
         level: "error",
         found: "is no address of this machine",

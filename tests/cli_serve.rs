@@ -123,6 +123,62 @@ fn books_that_know_the_chain_are_served_while_its_nodes_are_away() {
 }
 
 #[test]
+fn prices_and_limits_are_read_again_and_a_refused_file_changes_nothing() {
+    let chain = FakeChain::start(CHAIN);
+    let folder = Folder::new(&chain.url);
+    let server = folder.serve().unwrap_or_else(|ended| panic!("{ended:?}"));
+    let (listen, admin) = (server.text("listen").to_owned(), server.text("adminListen").to_owned());
+    let first = std::fs::read_to_string(&folder.config).unwrap();
+    assert_eq!((get(&listen, "/v1/x").0, get(&listen, "/v2/x").0), (402, 404));
+
+    let more = first.replace("[[route]]", "[[route]]\npath = \"/v2/*\"\nfree = true\n[[route]]");
+    std::fs::write(
+        &folder.config,
+        format!("{more}[risk]\ndeposit_min = \"7\"\n[books]\nretention_days = 1\n"),
+    )
+    .unwrap();
+    server.signal("HUP");
+    // The upstream is away: a free route is found, and answered with 502.
+    until("the new route is there", || get(&listen, "/v2/x").0 == 502);
+    until("what waits is named", || server.log().contains("comes with a restart"));
+    assert!(server.log().contains("books"), "{}", server.log());
+
+    for refused in
+        [more.replace("path = \"/v1/*\"", "path = 5"), format!("{more}[risk]\nunsettled_total_max = \"9\"\n")]
+    {
+        let before = server.log().matches("is refused").count();
+        std::fs::write(&folder.config, refused.replace("/v2/*", "/v3/*")).unwrap();
+        server.signal("HUP");
+        until("it is refused", || server.log().matches("is refused").count() > before);
+        assert_eq!((get(&listen, "/v2/x").0, get(&listen, "/v3/x").0), (502, 404));
+    }
+    assert!(server.log().contains("unsettled_total_max counts over all channels"), "{}", server.log());
+    let (_, metrics) = get(&admin, "/metrics");
+    assert!(metrics.contains("farebox_reloads_total{result=\"refused\"} 2"), "{metrics}");
+    assert_eq!(server.end("TERM").code, 0);
+}
+
+#[test]
+fn the_service_manager_is_told() {
+    let chain = FakeChain::start(CHAIN);
+    let folder = Folder::new(&chain.url);
+    let socket = std::os::unix::net::UnixDatagram::bind(folder.path().join("notify")).unwrap();
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let told = || {
+        let mut message = [0; 256];
+        let bytes = socket.recv(&mut message).unwrap();
+        String::from_utf8(message[..bytes].to_vec()).unwrap()
+    };
+    let mut serve = command(&["serve", "-c", folder.config()]);
+    serve.env("NOTIFY_SOCKET", folder.path().join("notify"));
+    let server = Running::start(serve, folder.path()).unwrap_or_else(|ended| panic!("{ended:?}"));
+    assert!(told().starts_with("READY=1\n"));
+    assert_eq!(get(server.text("adminListen"), "/healthz").0, 200);
+    assert_eq!(server.end("TERM").code, 0);
+    assert!(told().starts_with("STOPPING=1\n"));
+}
+
+#[test]
 fn a_chain_that_is_not_as_configured_is_refused_at_start() {
     let other = FakeChain::start(Claims { chain_id: 4217, ..CHAIN });
     Folder::new(&other.url).refused(3, "found chain 4217, expected 31337");

@@ -97,6 +97,6 @@ pub use ledger::{Ledger, LedgerError, LedgerRead, MemoryLedger};
 pub use ledger::{RocksLedger, RocksView};
 #[cfg(feature = "pipeline")]
 pub use pipeline::{
-    Channel, Config, ConfigError, Engine, EngineError, Health, Refusal, Reply, RetireStep, Step, Verdict,
-    Verdicts, VoucherBatch, Waited, block_on,
+    Channel, Config, ConfigError, Engine, EngineError, Health, LimitsFixed, Refusal, Reply, RetireStep, Step,
+    Verdict, Verdicts, VoucherBatch, Waited, block_on,
 };

@@ -24,6 +24,7 @@ mod config;
 mod engine;
 mod error;
 mod keep;
+mod live_limits;
 mod message;
 mod notes;
 mod precheck;
@@ -46,6 +47,7 @@ pub use blocking::block_on;
 pub use config::{BATCH_VOUCHERS_MAX, Config, ConfigError, FRAME_BYTES_MAX, SHARDS_MAX};
 pub use engine::Engine;
 pub use error::{EngineError, Health};
+pub use live_limits::LimitsFixed;
 pub use retire::{RETIRE_LOOK_MAX, RetireStep};
 #[cfg(feature = "http")]
 pub(crate) use risk::report_limited;

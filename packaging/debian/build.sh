@@ -13,6 +13,8 @@ output="${2:-target/debian}"
 [ -x "$program" ] || { echo "no program at $program: cargo build --release" >&2; exit 1; }
 program="$(realpath "$program")"
 version="$("$program" --version | cut -d' ' -f2)"
+# The newest symbol of the C library that it asks for.
+libc="$(grep -aoE 'GLIBC_2\.[0-9]+' "$program" | sort -uV | tail -1 | cut -d_ -f2)"
 architecture="$(dpkg --print-architecture)"
 SOURCE_DATE_EPOCH="${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CHANGELOG.md)}"
 export SOURCE_DATE_EPOCH
@@ -50,7 +52,7 @@ Architecture: $architecture
 Maintainer: The Farebox authors <farebox@localhost>
 Section: net
 Priority: optional
-Depends: libc6 (>= 2.34), libgcc-s1, libstdc++6 (>= 11), ca-certificates
+Depends: libc6 (>= $libc), libgcc-s1, libstdc++6 (>= 11), ca-certificates
 Recommends: systemd
 Installed-Size: $(du -sk "$root" | cut -f1)
 Description: takes machine payments: verifies vouchers, keeps the books, settles on chain
@@ -83,5 +85,5 @@ find "$root" -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
 
 mkdir -p "$output"
 package="$output/farebox_${version}_${architecture}.deb"
-dpkg-deb --root-owner-group -Zxz --build "$root" "$package" >/dev/null
+dpkg-deb --root-owner-group -Zzstd --build "$root" "$package" >/dev/null
 echo "$package"

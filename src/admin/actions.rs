@@ -4,12 +4,13 @@
 //! Without a key in the configuration there are no actions.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use farebox_engine::core::units::ChannelId;
 use farebox_engine::{Channel, Step, Verdict};
+use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -110,6 +111,30 @@ pub(super) async fn settle(
         Ok(Some(_)) => problem(StatusCode::SERVICE_UNAVAILABLE, "settlement does not run"),
         Err(error) => unavailable(&error),
     }
+}
+
+#[derive(Deserialize)]
+pub(super) struct FromFrame {
+    frame: u64,
+}
+
+/// `POST /v1/webhook/replay?frame=1`: sends money events from this frame on again.
+pub(super) async fn replay(
+    State(admin): State<Admin>,
+    Query(FromFrame { frame }): Query<FromFrame>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(refusal) = refuse(&admin, &headers) {
+        return refusal;
+    }
+    let Some(webhook) = &admin.webhook else {
+        return problem(
+            StatusCode::CONFLICT,
+            "nobody is told about money: the configuration has no [webhook]",
+        );
+    };
+    webhook.from_frame(frame);
+    (StatusCode::ACCEPTED, Json(json!({ "fromFrame": frame }))).into_response()
 }
 
 async fn show(admin: &Admin, id: ChannelId) -> Response {

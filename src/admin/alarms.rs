@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::figures::Figures;
 
 /// Counters that must stay at zero: the series' name, how bad it is, what it means, what to do.
-const COUNTERS: [(&str, &str, &str, &str); 7] = [
+const COUNTERS: [(&str, &str, &str, &str); 8] = [
     (
         "farebox_alarms_total",
         "error",
@@ -48,6 +48,12 @@ const COUNTERS: [(&str, &str, &str, &str); 7] = [
         "warning",
         "An escrow's event could not be read",
         "The node may be damaged, or the escrow is another contract.",
+    ),
+    (
+        "farebox_webhook_gaps_total",
+        "error",
+        "Money events were deleted from the journal before they were sent",
+        "Compare the receiver with farebox export; keep the journal for longer ([books] journal_keep_days).",
     ),
 ];
 

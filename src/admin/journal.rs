@@ -56,7 +56,7 @@ pub fn history(store: &Path, channel: ChannelId) -> Result<Value, LedgerError> {
 }
 
 /// One event as JSON. Signatures stay where they are: with one, money can be claimed.
-fn event(frame: u64, record: &Record) -> Value {
+pub fn event(frame: u64, record: &Record) -> Value {
     let place = |position: &ChainPosition| json!({ "block": position.block, "log": position.log_index });
     let (name, mut told) = match &record.event {
         Event::Opened { deposit, settled, position, .. } => (

@@ -29,7 +29,16 @@ fn admin(wrong: Vec<(&'static str, String)>) -> Admin {
         settle_age_s: 0,
     };
     let board = Board::new(facts);
-    Admin { engine, probe: Arc::new(Says(wrong)), metrics, snapshots: None, store: None, key: None, board }
+    Admin {
+        engine,
+        probe: Arc::new(Says(wrong)),
+        metrics,
+        snapshots: None,
+        store: None,
+        key: None,
+        webhook: None,
+        board,
+    }
 }
 
 fn identity(salt: u8) -> Identity {

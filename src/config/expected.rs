@@ -24,7 +24,8 @@ pub(super) fn expected(key: &str) -> &'static str {
         "upstream.connect_timeout_s" | "upstream.response_timeout_s" | "upstream.idle_timeout_s" => {
             "seconds, 1 to 86400"
         }
-        "upstream.url" => {
+        "webhook.key_file" => "the path of the key file that signs what is sent",
+        "upstream.url" | "webhook.url" => {
             "a URL of http or https without credentials, query and fragment, such as \"http://127.0.0.1:9000\""
         }
         "chain.rpc" => "a list of 1 to 8 RPC URLs, such as [\"http://127.0.0.1:8545\"]",
@@ -116,6 +117,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         | "route[].free"
         | "route[].paid_empty_post"
         | "local.allow_remote"
+        | "webhook.vouchers"
         | "ledger.allow_volatile" => "true or false",
         "ledger.kind" => "\"rocksdb\", or \"memory\" (tests only)",
         "ledger.path" => "the directory of the books, such as \"farebox-data\"",
@@ -132,7 +134,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.resident_bytes_max" => "bytes, 16777216 to 1099511627776",
         "limits.signer_tables_bytes_max" => "bytes, 1048576 to 1099511627776",
         "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk"
-        | "settlement" | "books" | "local" => "a table of keys",
+        | "settlement" | "books" | "webhook" | "local" => "a table of keys",
         "route[]" => "a table with path, amount, unit and meter",
         _ => "a value of another type",
     }

@@ -25,6 +25,7 @@ mod risk;
 mod route;
 mod settlement;
 mod source;
+mod webhook;
 
 pub use books::Books;
 pub use limits::Limits;
@@ -33,6 +34,7 @@ pub use parse::{RpcUrl, UpstreamUrl};
 pub use problem::ConfigError;
 pub use route::{Fare, Found, Price, Routes, read_path};
 pub use settlement::Settlement;
+pub use webhook::Webhook;
 
 use expected::expected;
 use problem::{Problems, quoted};
@@ -75,6 +77,8 @@ pub struct Config {
     pub settlement: Settlement,
     /// `[local]`
     pub local: Local,
+    /// `[webhook]`
+    pub webhook: Option<Webhook>,
 }
 
 /// For what a configuration is read.
@@ -253,6 +257,7 @@ impl Config {
         let risk = risk::risk(&raw.risk, problems);
         let settlement = settlement::settlement(&raw.settlement, problems);
         let local = local::local(&raw.local, directory, problems);
+        let webhook = webhook::webhook(raw.webhook.as_ref(), directory, problems);
         Some(Self {
             server: server?,
             upstream: upstream?,
@@ -267,6 +272,7 @@ impl Config {
             risk: risk?,
             settlement: settlement?,
             local: local?,
+            webhook: webhook?,
         })
     }
 }

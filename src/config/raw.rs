@@ -35,6 +35,7 @@ pub(super) struct Raw {
     pub books: Books,
     #[serde(default)]
     pub local: Local,
+    pub webhook: Option<Webhook>,
 }
 
 /// `[server]`: where Farebox listens, and what it calls itself.
@@ -431,6 +432,19 @@ impl Default for Local {
             connections_max: 256,
         }
     }
+}
+
+/// `[webhook]`: who is told about money; absent: nobody.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Webhook {
+    /// Where events are sent.
+    pub url: String,
+    /// The key that signs them.
+    pub key_file: String,
+    /// Whether vouchers and charges are told as well.
+    #[serde(default)]
+    pub vouchers: bool,
 }
 
 /// An entry of `risk.deny` or `risk.allow`: one of payer, signer and channel.

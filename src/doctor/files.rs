@@ -8,6 +8,7 @@ use std::path::Path;
 use super::finding::Finding;
 use crate::cli::{load_config, load_config_for};
 use crate::config::{Config, ConfigError, Fare, Purpose};
+use crate::gateway::Tls;
 use crate::keys::{self, KeyError};
 
 /// What nobody but the owner may do with the configuration: it says who is paid.
@@ -103,6 +104,27 @@ pub(super) fn keys(config: &Config, findings: &mut Vec<Finding>) {
             Ok(_) => Finding::ok(ADMIN, "mode and content are right; actions of the admin API need it"),
             Err(error) => refused(ADMIN, &error),
         });
+    }
+    if let Some(webhook) = &config.webhook {
+        const WEBHOOK: &str = "keys.webhook";
+        findings.push(match keys::webhook_key(&webhook.key_file) {
+            Ok(_) => Finding::ok(WEBHOOK, "mode and content are right; money events are signed with it"),
+            Err(error) => refused(WEBHOOK, &error),
+        });
+    }
+    if let Some(files) = &config.server.tls {
+        const TLS: &str = "tls";
+        findings.push(match Tls::load(files) {
+            Ok(_) => Finding::ok(TLS, "certificate and key can be used"),
+            Err(error) => {
+                let fix =
+                    "let both files be PEM, the key that of the first certificate, readable by Farebox alone";
+                Finding::error(TLS, error.to_string(), fix)
+            }
+        });
+    }
+    if let Err(error) = keys::previous_challenge_keys(&config.server.previous_challenge_key_files) {
+        findings.push(refused("keys.challenge", &error));
     }
     const CHALLENGE: &str = "keys.challenge";
     let path = &config.server.challenge_key_file;

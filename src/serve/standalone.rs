@@ -9,11 +9,12 @@ use tokio::sync::watch;
 use super::local::Doors;
 use super::panel::Panel;
 use super::{
-    End, ServeError, Settlement, Signals, descriptors, fail, keys, listen, local, local_address, panel,
-    poisoned, print, recorder, retire, runtime, start_engine, wait_for_second_signal,
+    End, ServeError, Settlement, Signals, descriptors, fail, hangups, keys, listen, local, local_address,
+    panel, print, recorder, reload, retire, runtime, start_engine, until_the_end, wait_for_second_signal,
 };
 use crate::cli::load_config;
 use crate::config::Config;
+use crate::notify::{self, State};
 
 /// Runs until a signal.
 pub fn run(path: &Path) -> End {
@@ -21,20 +22,21 @@ pub fn run(path: &Path) -> End {
         Ok(config) => config,
         Err(error) => return fail(&error.into()),
     };
-    let ended = runtime().and_then(|runtime| runtime.block_on(settle(config)));
+    let ended = runtime().and_then(|runtime| runtime.block_on(settle(path, config)));
     match ended {
         Ok(()) => End::Done,
         Err(error) => fail(&error),
     }
 }
 
-async fn settle(config: Config) -> Result<(), ServeError> {
+async fn settle(path: &Path, config: Config) -> Result<(), ServeError> {
     descriptors::raise();
     backend_from_environment()?;
     let mut signals =
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
+    let mut hangups = hangups()?;
     let key = keys::payee_key(&config)?;
-    let admin_key = panel::admin_key(&config)?;
+    let panel_keys = panel::Keys::read(&config)?;
     let metrics = recorder()?;
     // The places first: one that is taken is the most common mistake, and nothing has begun yet.
     let doors = Doors::open(&config).await?;
@@ -54,7 +56,8 @@ async fn settle(config: Config) -> Result<(), ServeError> {
     if let Some(retention) = config.books.retention {
         tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
     }
-    let admin = Panel { metrics, snapshots, key: admin_key }.admin(&config, &engine, settlement.probe());
+    let panel = Panel { metrics, snapshots, keys: panel_keys };
+    let admin = panel.admin(&config, &engine, settlement.probe(), &stopped)?;
     let admin = admin.serve(admin_listener, stopped.clone());
     let mut line = serde_json::json!({ "adminListen": admin_address });
     doors.tell(&mut line);
@@ -62,10 +65,12 @@ async fn settle(config: Config) -> Result<(), ServeError> {
     print(&line);
     tracing::info!(admin = %admin_address, "settling");
 
-    let failure = tokio::select! {
-        () = signals.next() => None,
-        failure = poisoned(&engine) => Some(failure),
-    };
+    notify::tell(State::Ready);
+    let failure = until_the_end(&mut signals, &mut hangups, &engine, || {
+        reload::reload(path, &config, &engine, None);
+    })
+    .await;
+    notify::tell(State::Stopping);
     if let Some(error) = &failure {
         tracing::error!(%error, "stopping");
     }

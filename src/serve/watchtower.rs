@@ -46,7 +46,7 @@ async fn stand(config: Config, books: PathBuf, watch: WatchtowerConfig) -> Resul
     let mut signals =
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
     let signer = keys::payee_key(&config)?;
-    let admin_key = panel::admin_key(&config)?;
+    let panel_keys = panel::Keys::read(&config)?;
     let metrics = recorder()?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
     let admin_address = local_address(&admin_listener)?;
@@ -56,7 +56,8 @@ async fn stand(config: Config, books: PathBuf, watch: WatchtowerConfig) -> Resul
     drop(RocksLedger::open_read_only(&books)?);
     let (engine, snapshots) = start_engine(&config).await?;
     let (stop, stopped) = watch::channel(false);
-    let admin = Panel { metrics, snapshots, key: admin_key }.admin(&config, &engine, Arc::new(Nothing));
+    let panel = Panel { metrics, snapshots, keys: panel_keys };
+    let admin = panel.admin(&config, &engine, Arc::new(Nothing), &stopped)?;
     let admin = admin.serve(admin_listener, stopped.clone());
     let followed = books.clone();
     let books: Arc<OpenBooks> =

@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::{broadcast, oneshot};
 
 use super::batch::{Shares, VoucherBatch};
+use super::live_limits::LimitsFixed;
 use super::message::{Change, ReplyTo, Request};
 use super::shared::{Shared, shard_of};
 use super::threads::{self, Threads};
@@ -104,8 +105,17 @@ impl Engine {
     }
 
     /// The operator's limits.
-    pub fn limits(&self) -> &Limits {
-        self.inner.threads.limits()
+    pub fn limits(&self) -> Arc<Limits> {
+        self.inner.shared.limits.get()
+    }
+
+    /// Exchanges the operator's limits: they are in force for the next batch of every shard.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitsFixed`] when one of the sums over channels differs, which are fixed at the start; nothing changes then.
+    pub fn set_limits(&self, limits: Limits) -> Result<(), LimitsFixed> {
+        self.inner.shared.limits.set(limits)
     }
 
     /// A batch for vouchers that are handed in together; to be kept and filled again and again.

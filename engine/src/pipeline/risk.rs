@@ -14,6 +14,7 @@ use farebox_core::units::{Address, Amount};
 use metrics::{counter, gauge};
 use parking_lot::Mutex;
 
+use super::live_limits::LiveLimits;
 use super::residents::Resident;
 use crate::clock::Clock;
 
@@ -26,13 +27,25 @@ pub(super) struct Guard {
     limits: Limits,
     unsettled: Option<Arc<Unsettled>>,
     is_on: bool,
+    /// Which of the live limits these are.
+    version: u64,
     now: UnixMicros,
 }
 
 impl Guard {
     pub(super) fn new(limits: Limits, unsettled: Option<Arc<Unsettled>>) -> Self {
         let is_on = !limits.is_off();
-        Self { limits, unsettled, is_on, now: UnixMicros::default() }
+        Self { limits, unsettled, is_on, version: 0, now: UnixMicros::default() }
+    }
+
+    /// Takes the limits that the service exchanged, if it did.
+    pub(super) fn refresh(&mut self, live: &LiveLimits) {
+        let version = live.version();
+        if version != self.version {
+            self.limits = (*live.get()).clone();
+            self.is_on = !self.limits.is_off();
+            self.version = version;
+        }
     }
 
     /// A batch begins.

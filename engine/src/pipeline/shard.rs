@@ -149,6 +149,7 @@ impl Shard {
     /// Does every request in the order it came, some hundred at a time.
     fn process(&mut self, requests: &mut Vec<Request>) -> Batch {
         let now = self.clock.now();
+        self.guard.refresh(&self.shared.limits);
         self.guard.begin(&*self.clock);
         let mut batch = self.shared.spare.take();
         let mut rest = requests.drain(..);

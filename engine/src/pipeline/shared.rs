@@ -9,6 +9,7 @@ use farebox_core::voucher::Verifier;
 use parking_lot::Mutex;
 use tokio::sync::{broadcast, watch};
 
+use super::live_limits::LiveLimits;
 use super::message::Spare;
 use super::notes::Notes;
 use super::wait::Waiters;
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) cursor: CursorBook,
     /// Notes that the committer is to keep.
     pub(super) notes: Notes,
+    /// What the operator risks at most.
+    pub(super) limits: LiveLimits,
     /// Verifies for all shards and for the door: what one learns of a signer serves the others.
     pub(super) verifier: Arc<Verifier>,
     /// Memory for the shards' next batches.
@@ -62,6 +65,7 @@ impl Shared {
             waiters: Waiters::default(),
             cursor: CursorBook::new(cursor),
             notes: Notes::default(),
+            limits: LiveLimits::new(config.limits.clone()),
             verifier,
             spare: Spare::new(batches_max),
             durable_generation: AtomicU64::new(0),

@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
-use farebox_core::channel::Limits;
 use farebox_core::journal::FrameBuilder;
 use tokio::sync::watch;
 
@@ -58,11 +57,6 @@ impl Intakes {
 impl Threads {
     pub(super) fn shard_count(&self) -> usize {
         self.config.shards
-    }
-
-    /// The operator's limits.
-    pub(super) fn limits(&self) -> &Limits {
-        &self.config.limits
     }
 
     /// The most vouchers that may wait for one shard.
