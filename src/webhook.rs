@@ -103,6 +103,8 @@ impl Webhook {
             Some(cursor) => cursor,
             None => return,
         };
+        // From now on nothing is passed over, also when the first event is never taken.
+        self.write_down().await;
         loop {
             self.catch_up().await;
             tokio::time::sleep(LOOK_EVERY).await;
