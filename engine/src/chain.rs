@@ -181,3 +181,13 @@ pub enum CloseFailure {
         tx_hash: B256,
     },
 }
+
+impl CloseFailure {
+    /// The same for those who did not send the close: what came of it they learn from the chain alone.
+    pub fn perhaps(self) -> Self {
+        match self {
+            Self::NotSent { .. } => Self::Unknown { tx_hash: B256::ZERO },
+            Self::Reverted { tx_hash } | Self::Unknown { tx_hash } => Self::Unknown { tx_hash },
+        }
+    }
+}

@@ -113,7 +113,10 @@ impl World {
         }
         match request.asker {
             Asker::Client => {
-                if let Op::Close { .. } = request.op {
+                // A close that the closer is about to begin by itself answers the client, too.
+                if let Op::Close { .. } = request.op
+                    && !self.closer_waits.contains(&index)
+                {
                     return self.close_answered(index, verdict);
                 }
                 Ok(())
