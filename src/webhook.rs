@@ -46,7 +46,7 @@ pub struct Replay {
 
 impl Replay {
     /// Sends everything from this frame on again.
-    pub fn from_frame(&self, frame: u64) {
+    pub fn begin_at(&self, frame: u64) {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = Some(frame);
         self.told.notify_one();
     }

@@ -133,7 +133,7 @@ pub(super) async fn replay(
             "nobody is told about money: the configuration has no [webhook]",
         );
     };
-    webhook.from_frame(frame);
+    webhook.begin_at(frame);
     (StatusCode::ACCEPTED, Json(json!({ "fromFrame": frame }))).into_response()
 }
 

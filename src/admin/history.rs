@@ -98,7 +98,7 @@ mod tests {
         assert_eq!(history.after(Span::Day, -1.0).count(), MINUTES_MAX);
         let new: Vec<f64> = history.after(Span::Recent, 199_997.0).map(|point| point[0]).collect();
         assert_eq!(new, [199_998.0, 199_999.0]);
-        assert!(history.after(Span::Day, 0.0).all(|point| point[0] as u64 % MINUTE_S == 0));
+        assert!(history.after(Span::Day, 0.0).all(|point| (point[0] as u64).is_multiple_of(MINUTE_S)));
         assert_eq!(history.after(Span::Recent, 1e12).count(), 0);
     }
 }

@@ -82,10 +82,9 @@ fn example() -> BTreeMap<String, (String, bool)> {
             table = name.trim_matches(['[', ']']).to_owned();
         } else if let Some((name, value)) = code.split_once(" = ")
             && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+            && !line.contains("absent = ")
         {
-            if !line.contains("absent = ") {
-                values.entry(format!("{table}.{name}")).or_insert_with(|| (value.to_owned(), is_off));
-            }
+            values.entry(format!("{table}.{name}")).or_insert_with(|| (value.to_owned(), is_off));
         }
     }
     values

@@ -168,7 +168,8 @@ impl State {
         self.outcomes.push(outcome);
     }
 
-    /// The balance part of an outcome, as it is now.
+    /// The balance part of an outcome, as it is now. A channel's own time never goes back: an outcome that a clock dated
+    /// into the past would be forgotten too early when the clock is right again.
     fn balance(&self, at: UnixSeconds) -> Outcome {
         Outcome {
             key: RequestKey([0; 16]),
@@ -176,7 +177,7 @@ impl State {
             units: 0,
             accepted: self.accepted,
             spent: self.spent,
-            at,
+            at: at.max(self.active_at),
         }
     }
 

@@ -356,3 +356,18 @@ fn an_outcome_is_answered_for_its_time_and_then_its_name_is_new() {
     let transition = run.step(capture(1, 10, true)).unwrap();
     assert_eq!(transition.next.outcomes.get(&key(1)).map(|outcome| outcome.at), Some(run.now));
 }
+
+#[test]
+fn an_outcome_that_a_clock_dated_into_the_past_is_not_forgotten_early() {
+    let mut run = Run::v2(1_000);
+    run.policy.outcome_age_s_max = 100;
+    run.accept(50, charge(1, 10)).unwrap();
+    let right = run.now;
+    run.now = UnixSeconds(right.0 - 500);
+    run.spend(charge(2, 10)).unwrap();
+    run.now = right;
+    assert!(
+        matches!(run.spend(charge(2, 10)).unwrap().answer, Answer::Replayed(outcome) if outcome.at == right)
+    );
+    assert_eq!(run.state.spent, amount(20));
+}
