@@ -105,6 +105,8 @@ impl Account {
         if self.ended.len() == OUTCOMES_MAX {
             self.ended.pop_front();
         }
+        // A clock that stands in the past does not make it old.
+        let at = at.max(self.active);
         self.ended.push_back(Receipt { key, charged, units, accepted: self.accepted, spent: self.spent, at });
         self.ended_count += 1;
     }
