@@ -220,9 +220,13 @@ impl Worker {
         for (accounts, policy) in [(sound, work.policy), (wanted, at_any_price), (stuck, work.policy)] {
             let plan = plan(&accounts, &policy, &work.limits, &market, &exposed);
             self.note_decisions(&accounts, &plan.decisions);
-            let free = work.batches_in_flight_max.saturating_sub(self.running.len());
-            for batch in plan.batches.into_iter().filter(|batch| batch.round == 0).take(free) {
-                self.start(batch, &mut asks);
+            for batch in plan.batches {
+                if batch.round == 0 && self.running.len() < work.batches_in_flight_max {
+                    self.start(batch, &mut asks);
+                } else if policy == at_any_price {
+                    // What the operator wants waits for its turn; everything else is found again by itself.
+                    self.wanted.extend(batch.calls.iter().map(|call| call.channel));
+                }
             }
         }
     }
