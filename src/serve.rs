@@ -185,8 +185,10 @@ async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
     let (backend, tables_bytes_max) =
         (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
     tracing::info!(backend, tables_bytes_max, "vouchers are verified");
-    let panel = Panel { metrics, snapshots, keys: panel_keys };
-    let started = start(&config, &engine, payee_key, (door_config, tls), panel).await;
+    let started = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
+        Ok(panel) => start(&config, &engine, payee_key, (door_config, tls), panel).await,
+        Err(error) => Err(error),
+    };
     let Started { settlement, gateway, tariff, admin, local, stop } = match started {
         Ok(started) => started,
         Err(error) => {
@@ -309,7 +311,7 @@ async fn start(
     if let Some(retention) = config.books.retention {
         tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
     }
-    let admin = panel.admin(config, engine, settlement.probe(), &stopped)?;
+    let admin = panel.admin(config, engine, settlement.probe(), &stopped);
     let admin = admin.serve(admin_listener, stopped.clone());
     if let Some(tls) = &tls {
         tokio::spawn(Arc::clone(tls).follow(stopped.clone()));

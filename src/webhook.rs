@@ -34,6 +34,8 @@ const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(300);
 /// The least time between two looks at the journal.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the beginning is looked for before the start fails.
+const BEGIN_TRIES_MAX: u32 = 10;
 /// Frames without events after which the cursor is written down all the same.
 const FRAMES_UNWRITTEN_MAX: u64 = 10_000;
 
@@ -69,9 +71,19 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Prepares to send. An error: the system's root certificates cannot be read.
-    pub fn new(settings: &Settings, key: Secret, engine: Engine, store: PathBuf) -> std::io::Result<Self> {
-        Ok(Self {
+    /// Finds where to begin and makes that durable: whatever the books learn after this is told. To be called before anything
+    /// can change the books.
+    ///
+    /// # Errors
+    ///
+    /// The system's root certificates cannot be read, or the journal or its notes cannot.
+    pub async fn begin(
+        settings: &Settings,
+        key: Secret,
+        engine: Engine,
+        store: PathBuf,
+    ) -> std::io::Result<Self> {
+        let mut webhook = Self {
             engine,
             store,
             post: Post::new(settings.url.clone(), key)?,
@@ -79,7 +91,10 @@ impl Webhook {
             replay: Replay::default(),
             cursor: Cursor::default(),
             unwritten: 0,
-        })
+        };
+        webhook.cursor = webhook.first().await?;
+        webhook.write_down().await;
+        Ok(webhook)
     }
 
     /// For those who may ask for a replay.
@@ -99,12 +114,6 @@ impl Webhook {
     async fn follow(mut self) {
         // Before the journal is read: what changes meanwhile is noticed.
         let mut changes = self.engine.subscribe();
-        self.cursor = match self.first().await {
-            Some(cursor) => cursor,
-            None => return,
-        };
-        // From now on nothing is passed over, also when the first event is never taken.
-        self.write_down().await;
         loop {
             self.catch_up().await;
             tokio::time::sleep(LOOK_EVERY).await;
@@ -119,19 +128,24 @@ impl Webhook {
     }
 
     /// Where the last process stopped; the end of the journal when there was none.
-    async fn first(&self) -> Option<Cursor> {
+    async fn first(&self) -> std::io::Result<Cursor> {
+        let mut tries_left = BEGIN_TRIES_MAX;
         loop {
+            tries_left -= 1;
             match self.engine.notes(CURSOR).await {
-                Ok(notes) => match notes.iter().find_map(|note| Cursor::decode(&note.bytes)) {
-                    Some(cursor) => return Some(cursor),
-                    None => {
-                        if let Some(cursor) = self.read(|store| events::end(&store)).await {
-                            return Some(cursor);
-                        }
+                Ok(notes) => {
+                    if let Some(cursor) = notes.iter().find_map(|note| Cursor::decode(&note.bytes)) {
+                        return Ok(cursor);
                     }
-                },
-                Err(EngineError::Busy { .. }) => {}
-                Err(_) => return None,
+                    if let Some(cursor) = self.read(|store| events::end(&store)).await {
+                        return Ok(cursor);
+                    }
+                }
+                Err(EngineError::Busy { .. }) if tries_left > 0 => {}
+                Err(error) => return Err(std::io::Error::other(error)),
+            }
+            if tries_left == 0 {
+                return Err(std::io::Error::other("the journal cannot be read beside its writer"));
             }
             tokio::time::sleep(PAUSE_FIRST).await;
         }

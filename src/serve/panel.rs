@@ -16,9 +16,10 @@ use crate::webhook::Webhook;
 
 /// Its parts beside the engine.
 pub(super) struct Panel {
-    pub(super) metrics: PrometheusHandle,
-    pub(super) snapshots: Option<Snapshots>,
-    pub(super) keys: Keys,
+    metrics: PrometheusHandle,
+    snapshots: Option<Snapshots>,
+    key: Option<Arc<AdminKey>>,
+    webhook: Option<Webhook>,
 }
 
 /// The keys that it and the webhook need, each if the configuration names one.
@@ -37,29 +38,41 @@ impl Keys {
 }
 
 impl Panel {
-    /// The API of these books; from now on the webhook is told what happens to them.
+    /// Prepares it. Comes before everything that changes the books, so that the webhook misses nothing.
+    pub(super) async fn new(
+        config: &Config,
+        engine: &Engine,
+        metrics: PrometheusHandle,
+        snapshots: Option<Snapshots>,
+        keys: Keys,
+    ) -> Result<Self, ServeError> {
+        let webhook = match (&config.webhook, keys.webhook, &config.ledger) {
+            (Some(settings), Some(key), Ledger::RocksDb(store)) => {
+                let begun = Webhook::begin(settings, key, engine.clone(), store.clone()).await;
+                Some(begun.map_err(|cause| ServeError::System { what: "begin with the webhook", cause })?)
+            }
+            _ => None,
+        };
+        Ok(Self { metrics, snapshots, key: keys.admin, webhook })
+    }
+
+    /// The API of these books; from now on the webhook sends.
     pub(super) fn admin(
         self,
         config: &Config,
         engine: &Engine,
         probe: Arc<dyn Probe>,
         stopped: &watch::Receiver<bool>,
-    ) -> Result<Admin, ServeError> {
+    ) -> Admin {
         let store = match &config.ledger {
             Ledger::RocksDb(path) => Some(path.clone()),
             Ledger::Memory => None,
         };
-        let webhook = match (&config.webhook, self.keys.webhook, &store) {
-            (Some(settings), Some(key), Some(store)) => {
-                let made = Webhook::new(settings, key, engine.clone(), store.clone());
-                let what = "read the system's root certificates";
-                let webhook = made.map_err(|cause| ServeError::System { what, cause })?;
-                let replay = webhook.replay();
-                tokio::spawn(webhook.run(stopped.clone()));
-                Some(replay)
-            }
-            _ => None,
-        };
+        let webhook = self.webhook.map(|webhook| {
+            let replay = webhook.replay();
+            tokio::spawn(webhook.run(stopped.clone()));
+            replay
+        });
         let facts = Facts {
             realm: config.server.realm.as_ref().map_or_else(|| "settlement".into(), ToString::to_string),
             chain_id: config.chain.id.0,
@@ -68,15 +81,15 @@ impl Panel {
             backend: engine.verifier().backend().name(),
             settle_age_s: config.settlement.age_s_max,
         };
-        Ok(Admin {
+        Admin {
             engine: engine.clone(),
             probe,
             metrics: self.metrics,
             snapshots: self.snapshots,
             store,
-            key: self.keys.admin,
+            key: self.key,
             webhook,
             board: Board::new(facts),
-        })
+        }
     }
 }

@@ -43,21 +43,27 @@ async fn settle(path: &Path, config: Config) -> Result<(), ServeError> {
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
     let admin_address = local_address(&admin_listener)?;
     let (engine, snapshots) = start_engine(&config).await?;
-    let settlement = match Settlement::start(&config, &engine, key).await {
-        Ok(settlement) => settlement,
+    let begun = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
+        Ok(panel) => match Settlement::start(&config, &engine, key).await {
+            Ok(settlement) => Ok((panel, settlement)),
+            Err(error) => Err(error.into()),
+        },
+        Err(error) => Err(error),
+    };
+    let (panel, settlement) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             if let Err(error) = engine.shutdown().await {
                 tracing::error!(%error, "the books could not be closed");
             }
-            return Err(error.into());
+            return Err(error);
         }
     };
     let (stop, stopped) = watch::channel(false);
     if let Some(retention) = config.books.retention {
         tokio::spawn(retire::run(engine.clone(), retention, stopped.clone()));
     }
-    let panel = Panel { metrics, snapshots, keys: panel_keys };
-    let admin = panel.admin(&config, &engine, settlement.probe(), &stopped)?;
+    let admin = panel.admin(&config, &engine, settlement.probe(), &stopped);
     let admin = admin.serve(admin_listener, stopped.clone());
     let mut line = serde_json::json!({ "adminListen": admin_address });
     doors.tell(&mut line);

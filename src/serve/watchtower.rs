@@ -56,8 +56,8 @@ async fn stand(config: Config, books: PathBuf, watch: WatchtowerConfig) -> Resul
     drop(RocksLedger::open_read_only(&books)?);
     let (engine, snapshots) = start_engine(&config).await?;
     let (stop, stopped) = watch::channel(false);
-    let panel = Panel { metrics, snapshots, keys: panel_keys };
-    let admin = panel.admin(&config, &engine, Arc::new(Nothing), &stopped)?;
+    let panel = Panel::new(&config, &engine, metrics, snapshots, panel_keys).await?;
+    let admin = panel.admin(&config, &engine, Arc::new(Nothing), &stopped);
     let admin = admin.serve(admin_listener, stopped.clone());
     let followed = books.clone();
     let books: Arc<OpenBooks> =
