@@ -14,7 +14,8 @@
 //! | `open`, `manage` | `open`, `topUp`, `close`, and vouchers that buy nothing yet |
 //! | [`Paid`] | a reservation, and how it ends: captured, or released when dropped |
 //! | [`sse`] | charges a stream of events as it is delivered, and pauses when the money is out |
-//! | `bytes_meter`, [`usage`], `tally` | the meters: bytes, tokens, and how pieces become units |
+//! | [`websocket`] | the same for the messages of a WebSocket, with the words of payment on the socket itself |
+//! | `bytes_meter`, [`usage`], `tally`, `till` | the meters: bytes, tokens, how pieces become units, and who pays for them |
 //! | `failures` | turns away who fails too often |
 //! | `endings` | ends streams when their channel stops to serve |
 //! | `problem` | every refusal as a problem (RFC 9457), in one place |
@@ -48,7 +49,9 @@ mod route;
 pub mod sse;
 mod streams;
 mod tally;
+mod till;
 pub mod usage;
+pub mod websocket;
 
 pub use answer::DoorBody;
 pub use config::{DoorConfig, Escrow};

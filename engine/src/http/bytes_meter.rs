@@ -18,8 +18,8 @@ use http_body_util::{BodyExt, StreamBody};
 
 use super::answer::receipt_value;
 use super::headers::PAYMENT_RECEIPT;
-use super::sse::{CHUNK_BYTES_MAX, units_within};
 use super::streams::Ticket;
+use super::till::{CHUNK_BYTES_MAX, units_within};
 use super::{BoxError, DoorBody, Paid, PaidStop};
 
 /// Why a body that is charged by bytes breaks off.

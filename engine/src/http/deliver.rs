@@ -47,7 +47,7 @@ impl Paid {
         }
         let is_stream = headers::is_event_stream(answer.headers());
         match self.meter().clone() {
-            Meter::Request => self.deliver_whole(answer, 1).await,
+            Meter::Request | Meter::WebSocketMessage => self.deliver_whole(answer, 1).await,
             Meter::SseEvent | Meter::OpenAiUsage(_) if is_stream => self.deliver_stream(answer).await,
             Meter::SseEvent => self.deliver_whole(answer, 1).await,
             Meter::OpenAiUsage(rates) => self.deliver_usage(answer, rates).await,

@@ -23,6 +23,8 @@ pub enum Meter {
     OpenAiUsage(TokenRates),
     /// The answer's header of this name says how many units it is.
     Header(HeaderName),
+    /// One message of the service on a WebSocket is one unit; see [`super::websocket`]. Any other answer costs one unit.
+    WebSocketMessage,
 }
 
 impl Meter {
@@ -33,7 +35,7 @@ impl Meter {
 
     /// Whether what an answer costs is known only while it is delivered.
     pub(super) const fn may_stream(&self) -> bool {
-        matches!(self, Self::SseEvent | Self::OpenAiUsage(_) | Self::Bytes { .. })
+        matches!(self, Self::SseEvent | Self::OpenAiUsage(_) | Self::Bytes { .. } | Self::WebSocketMessage)
     }
 }
 

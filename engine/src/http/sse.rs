@@ -16,6 +16,6 @@
 mod meter;
 mod split;
 
-pub(super) use meter::units_within;
-pub use meter::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX, meter};
+pub use super::till::{CHUNK_BYTES_MAX, CHUNK_EVENTS_MAX};
+pub use meter::meter;
 pub use split::{EVENT_BYTES_MAX, EventTooLong, SseEvent, SseSplitter};

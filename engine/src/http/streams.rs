@@ -81,6 +81,15 @@ impl Ticket {
         self.state.borrow().stops > self.stops
     }
 
+    /// Asks all other streams of the channel to end.
+    pub(super) fn replace_others(&mut self) {
+        let channels = self.streams.channels.lock();
+        if let Some(entry) = channels.get(&self.channel) {
+            entry.state.send_modify(|state| state.stops += 1);
+            self.stops = entry.state.borrow().stops;
+        }
+    }
+
     /// Ready when the stream should end.
     pub(super) async fn stopped(&mut self) {
         let stops = self.stops;
@@ -128,6 +137,17 @@ mod tests {
         drop(second);
         assert!(waiting.await.unwrap());
         assert!(streams.channels.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn the_newest_stream_may_end_the_others() {
+        let streams = Arc::new(Streams::default());
+        let mut first = streams.enter(CHANNEL);
+        let mut second = streams.enter(CHANNEL);
+        second.replace_others();
+        assert!(first.is_stopped() && !second.is_stopped());
+        first.replace_others();
+        assert!(!first.is_stopped() && second.is_stopped());
     }
 
     #[tokio::test]

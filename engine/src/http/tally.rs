@@ -66,7 +66,7 @@ impl Tally {
             Meter::OpenAiUsage(rates) => {
                 Self::Tokens { rates: *rates, units: Units::new(rates.tokens_per_unit) }
             }
-            Meter::SseEvent | Meter::Request | Meter::Header(_) => Self::Events,
+            Meter::SseEvent | Meter::Request | Meter::Header(_) | Meter::WebSocketMessage => Self::Events,
         }
     }
 

@@ -13,3 +13,4 @@ mod open;
 mod parsers;
 mod stream;
 mod support;
+mod websocket;
