@@ -37,7 +37,7 @@ write_artifacts() {
     const fs = require("fs");
     const { OUT, TO } = process.env;
     const read = (name) => JSON.parse(fs.readFileSync(`${OUT}/${name}.sol/${name}.json`, "utf8"));
-    for (const name of ["TIP20ChannelReserve", "TempoStreamChannel", "Batch"]) {
+    for (const name of ["TIP20ChannelReserve", "TempoStreamChannel", "Batch", "PlainToken"]) {
       const { bytecode, deployedBytecode } = read(name);
       fs.writeFileSync(`${TO}/${name}.creation.hex`, bytecode.object.slice(2) + "\n");
       fs.writeFileSync(`${TO}/${name}.runtime.hex`, deployedBytecode.object.slice(2) + "\n");

@@ -29,6 +29,12 @@ pub const STREAM_CHANNEL_RUNTIME: &[u8] = bytecode!("TempoStreamChannel.runtime.
 /// What deploys a v1 escrow (the constructor takes nothing).
 pub const STREAM_CHANNEL_CREATION: &[u8] = bytecode!("TempoStreamChannel.creation.hex");
 
+/// What deploys a `Batch`, before its constructor's argument: the owner.
+pub const BATCH_CREATION: &[u8] = bytecode!("Batch.creation.hex");
+
+/// What deploys an ERC-20 token for local chains that are not Tempo, before its constructor's argument: the supply.
+pub const PLAIN_TOKEN_CREATION: &[u8] = bytecode!("PlainToken.creation.hex");
+
 /// Storage slot of the reserve's mapping from `keccak256(abi.encode(payer, salt))` to the hash of the
 /// transaction that opens the channel. The devnet writes it; the real chain knows the hash by itself.
 pub const RESERVE_OPEN_CONTEXTS_SLOT: u64 = 1;

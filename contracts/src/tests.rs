@@ -154,3 +154,30 @@ fn creation_code_ends_with_the_runtime_code() {
     assert!(RESERVE_CREATION.ends_with(RESERVE_RUNTIME));
     assert!(STREAM_CHANNEL_CREATION.ends_with(STREAM_CHANNEL_RUNTIME));
 }
+
+/// What is deployed: a changed byte changes these, and has to be meant.
+#[test]
+fn the_code_of_the_contracts_is_pinned() {
+    let hash = |hex: &str| {
+        let code = alloy_primitives::hex::decode(hex.trim()).expect("hex");
+        format!("{:#x}", alloy_primitives::keccak256(code))
+    };
+    let found = [
+        ("TIP20ChannelReserve", hash(include_str!("../artifacts/TIP20ChannelReserve.runtime.hex"))),
+        ("TempoStreamChannel", hash(include_str!("../artifacts/TempoStreamChannel.runtime.hex"))),
+        ("Batch", hash(include_str!("../artifacts/Batch.creation.hex"))),
+        ("ITIP20ChannelReserve's ABI", format!("{:#x}", alloy_primitives::keccak256(RESERVE_ABI))),
+        ("ITempoStreamChannel's ABI", format!("{:#x}", alloy_primitives::keccak256(STREAM_CHANNEL_ABI))),
+    ];
+    let pinned = PINNED_HASHES.map(|(name, hash)| (name, String::from(hash)));
+    assert_eq!(found, pinned);
+}
+
+/// By name. Written anew only when a contract was changed on purpose.
+const PINNED_HASHES: [(&str, &str); 5] = [
+    ("TIP20ChannelReserve", "0x07e05a6457dd1ef6da123c9284010d0b3411a424acfc101504b3e6b3214933af"),
+    ("TempoStreamChannel", "0x040d3a84e435733a4fa69293bb558a912a57d218029f46c4254213ace0672587"),
+    ("Batch", "0xf0093372da79c046ba856cadc2ba1022d884d056ab17dc955e847c547fb64ab5"),
+    ("ITIP20ChannelReserve's ABI", "0x7137eade0d69bdeca454b54e79deebc96355437a94d82119e75cc333669c5f06"),
+    ("ITempoStreamChannel's ABI", "0xe790836292e2be3171d970784d2854667983e72511ef756cc08f76bba559f2f9"),
+];

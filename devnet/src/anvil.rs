@@ -101,17 +101,26 @@ pub(crate) struct Anvil {
 }
 
 impl Anvil {
-    /// Starts anvil on a free port of 127.0.0.1 and returns when it listens.
+    /// Starts anvil as a Tempo node on a free port of 127.0.0.1 and returns when it listens.
     pub(crate) async fn start(binary: &Path, chain_id: u64) -> Result<Self, Error> {
+        // The default hardfork hangs on a second expiring-nonce transaction.
+        // Time must go on without transactions, or simulations refuse `validBefore`; yet a transaction does not wait for
+        // the next second.
+        let tempo = ["--network", "tempo", "--hardfork", "T4", "--block-time", "1", "--mixed-mining"];
+        Self::start_with(binary, chain_id, &tempo).await
+    }
+
+    /// The same as a node of a chain like Ethereum, with a block for every transaction.
+    pub(crate) async fn start_plain(binary: &Path, chain_id: u64) -> Result<Self, Error> {
+        Self::start_with(binary, chain_id, &[]).await
+    }
+
+    async fn start_with(binary: &Path, chain_id: u64, kind: &[&str]) -> Result<Self, Error> {
         let mut watchdog = Command::new("/bin/sh")
             .args(["-c", WATCHDOG, "farebox-devnet"])
             .arg(binary)
             .args(["--host", "127.0.0.1", "--port", "0", "--chain-id", &chain_id.to_string()])
-            // The default hardfork hangs on a second expiring-nonce transaction.
-            .args(["--network", "tempo", "--hardfork", "T4"])
-            // Time must go on without transactions, or simulations refuse `validBefore`; yet a transaction
-            // does not wait for the next second.
-            .args(["--block-time", "1", "--mixed-mining"])
+            .args(kind)
             .args(["--prune-history", PAST_STATES_MAX])
             .env_remove("ANVIL_IP_ADDR")
             // Ctrl-C on a terminal reaches the whole process group: the owner decides, not the terminal.

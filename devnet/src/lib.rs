@@ -19,6 +19,7 @@ mod accounts;
 mod anvil;
 mod error;
 mod genesis;
+mod plain;
 mod proxy;
 mod reserve;
 mod rpc;
@@ -35,11 +36,15 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 pub use accounts::Account;
 pub use error::Error;
+pub use plain::PlainChain;
 
 use crate::{anvil::Anvil, proxy::Proxy, rpc::Upstream};
 
 /// How long [`Devnet::stop`] waits for requests under way.
 const STOP_S_MAX: u64 = 2;
+
+/// The chain's id when nobody wants another.
+pub(crate) const DEFAULT_CHAIN_ID: u64 = 31_337;
 
 /// What a chain should be like.
 #[derive(Clone, Debug)]
@@ -55,7 +60,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { port: 0, chain_id: 31_337, anvil: None }
+        Self { port: 0, chain_id: DEFAULT_CHAIN_ID, anvil: None }
     }
 }
 

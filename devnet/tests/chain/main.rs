@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod differential;
 mod process;
 mod rpc;
 mod simulation;
