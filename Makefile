@@ -17,14 +17,14 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-settlement lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
 	@echo "make test-long   a million signatures, 100,000 histories, 10,000 kills, 1,000 power losses: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
-	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http: ARGS=\"--quick FILTER\")"
+	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http, bench-settlement: ARGS=\"--quick FILTER\")"
 	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, contract artifacts"
 	@echo "make fmt     formats the sources"
 
@@ -65,6 +65,10 @@ test-long: setup
 		cargo test --locked --release -p farebox-engine --features failpoints --test disaster kill:: -- --nocapture
 	FAREBOX_POWER_LOSSES=$${FAREBOX_POWER_LOSSES:-1000} \
 		cargo test --locked --release -p farebox-engine --features failpoints --test disaster power:: -- --nocapture
+	FAREBOX_SEQUENCES=$${FAREBOX_SEQUENCES:-1000} \
+		cargo test --locked -p farebox-devnet --test chain differential:: -- --nocapture
+	FAREBOX_DUE=$${FAREBOX_DUE:-10000} \
+		cargo test --locked --release -p farebox-settlement --test settlement chain::many:: -- --nocapture
 	FAREBOX_FAULT_RUNS=$${FAREBOX_FAULT_RUNS:-500} \
 		cargo test --locked --release -p farebox-settlement --test settlement chain::chaos:: -- --nocapture
 
@@ -82,7 +86,7 @@ test-interop: build
 test-browser: build
 	node --test tests/browser/*.test.mjs
 
-bench: bench-verify bench-books bench-http
+bench: bench-verify bench-books bench-http bench-settlement
 
 # ARGS: --quick, and a part of the names of the cases to measure.
 bench-verify:
@@ -104,6 +108,14 @@ bench-http:
 	@echo "building the benchmark (the first time RocksDB is compiled: 10 to 25 minutes on two cores)"
 	cargo build --locked --release -p farebox-benches --bin http --features http,fast-peers
 	$(TARGET_DIR)/release/http $(ARGS)
+
+# DUE: channels due at once on a local chain, 1 % of them poisoned, then each in a transaction of its own. VOUCHERS: of each of
+# twenty channels, eight times, with and without settlement. The figures are kept in bench/settlement of the target folder.
+bench-settlement: export FAREBOX_BENCH_DIR = $(abspath $(TARGET_DIR))/bench/settlement
+bench-settlement: setup
+	cargo bench --locked -p farebox-settlement-plan --bench planner
+	FAREBOX_DUE=$${DUE:-1000} cargo test --locked --release -p farebox-settlement --test settlement chain::many:: -- --nocapture
+	FAREBOX_VOUCHERS=$${VOUCHERS:-1000} cargo test --locked --release -p farebox-settlement --test settlement chain::engine_cost:: -- --nocapture
 
 # Writes docs/benchmarks/verify.md and its plot. "+" marks a commit with changes of its own on top.
 bench-verify-docs: export BENCH_COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- Cargo.lock engine benches || echo +)

@@ -25,12 +25,28 @@ pub struct Config {
     pub escrows: Vec<Escrow>,
     /// Where to begin to follow the escrows when the books do not say; the newest block when `None`.
     pub start_block: Option<u64>,
+    /// Where new blocks are told of over a WebSocket, if anywhere.
+    pub heads: Option<HeadsUrl>,
     /// How claims are sent.
     pub close: CloseConfig,
     /// How the escrows' events are followed.
     pub watch: WatchConfig,
     /// What is claimed, and how claims are driven to their end.
     pub work: WorkConfig,
+    /// How open channels are held against their escrow.
+    pub check: CheckConfig,
+    /// How long it is known what was sent.
+    pub history: HistoryConfig,
+}
+
+/// The address of a WebSocket. It may hold a key, so it is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HeadsUrl(pub String);
+
+impl std::fmt::Debug for HeadsUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("HeadsUrl(..)")
+    }
 }
 
 /// How claims are sent.
@@ -73,10 +89,16 @@ impl Default for CloseConfig {
 pub struct WatchConfig {
     /// The pause between two looks at the chain.
     pub poll_ms: u64,
+    /// The same while new blocks are told.
+    pub poll_told_ms: u64,
     /// The most blocks of one request. Halved when a node finds it too many.
     pub range_blocks_max: u64,
     /// Blocks that are read again with every look: what a node that was behind may have left out.
     pub overlap_blocks: u64,
+    /// How many blocks must follow one before its events are told. Tempo's blocks are final: none.
+    pub confirm_blocks: u64,
+    /// The newest blocks whose hashes are remembered, to notice when the chain replaces them.
+    pub window_blocks: usize,
     /// Channels that are told their facts at the same time.
     pub channels_in_flight_max: usize,
     /// The pauses after failures.
@@ -87,11 +109,50 @@ impl Default for WatchConfig {
     fn default() -> Self {
         Self {
             poll_ms: 500,
+            poll_told_ms: 5_000,
             range_blocks_max: 1_000,
             overlap_blocks: 20,
+            confirm_blocks: 0,
+            window_blocks: 64,
             channels_in_flight_max: 64,
             backoff: Backoff { first_ms: 250, max_ms: 10_000 },
         }
+    }
+}
+
+/// How open channels are held against their escrow, beside the events.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckConfig {
+    /// The pause between two pages of the books.
+    pub every_ms: u64,
+    /// Channels of one page.
+    pub page_channels: usize,
+    /// How often what differs is looked at again before it counts: the books may be a few blocks behind.
+    pub looks_max: u32,
+    /// The pause before another look.
+    pub look_ms: u64,
+}
+
+impl Default for CheckConfig {
+    /// 100 channels a second: one question to the node every few seconds, and a day for ten million channels.
+    fn default() -> Self {
+        Self { every_ms: 10_000, page_channels: 1_024, looks_max: 5, look_ms: 2_000 }
+    }
+}
+
+/// How long it is known what was sent, and what it cost.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryConfig {
+    /// What was signed longer ago is forgotten; nothing when `None`.
+    pub keep_s: Option<u64>,
+    /// The most transactions; the oldest go first.
+    pub transactions_max: usize,
+}
+
+impl Default for HistoryConfig {
+    /// A quarter of a million transactions of up to 32 claims each, some hundred MB on disk at most.
+    fn default() -> Self {
+        Self { keep_s: None, transactions_max: 1 << 18 }
     }
 }
 
@@ -149,9 +210,12 @@ impl Config {
             payee,
             escrows,
             start_block: None,
+            heads: None,
             close: CloseConfig::default(),
             watch: WatchConfig::default(),
             work: WorkConfig::default(),
+            check: CheckConfig::default(),
+            history: HistoryConfig::default(),
         }
     }
 

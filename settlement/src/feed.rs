@@ -21,6 +21,7 @@ const WAITING_MAX: usize = 1 << 20;
 pub(crate) struct Feed {
     waiting: Mutex<Waiting>,
     told: Notify,
+    suspected: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -31,6 +32,8 @@ struct Waiting {
     changes: BTreeSet<ChannelId>,
     /// The operator wants them settled now.
     wanted: BTreeSet<ChannelId>,
+    /// The chain may not say any more what the books were told of them.
+    suspects: BTreeSet<ChannelId>,
     /// Changes were missed: only a look through all books finds them.
     is_incomplete: bool,
 }
@@ -56,6 +59,30 @@ impl Feed {
         }
         drop(waiting);
         self.told.notify_one();
+    }
+
+    /// What the books were told of these channels may not be true any more. Those beyond the bound are found when all
+    /// open channels are held against the chain, in turn.
+    pub(crate) fn suspect(&self, channels: impl Iterator<Item = ChannelId>) {
+        let mut waiting = self.waiting.lock();
+        for channel in channels {
+            if waiting.suspects.len() >= WAITING_MAX {
+                break;
+            }
+            waiting.suspects.insert(channel);
+        }
+        drop(waiting);
+        self.suspected.notify_one();
+    }
+
+    /// Waits until there are suspects.
+    pub(crate) async fn suspected(&self) {
+        self.suspected.notified().await;
+    }
+
+    /// The suspects, at most `max`.
+    pub(crate) fn take_suspects(&self, max: usize) -> Vec<ChannelId> {
+        take(&mut self.waiting.lock().suspects, max)
     }
 
     /// The channels that the operator wants settled, at most `max`.

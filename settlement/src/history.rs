@@ -3,23 +3,86 @@
 //! It takes the place of the intent when the books know the end: first this is written, then the intent is removed. A
 //! crash in between writes the same once more. Nothing reads it but reports; the journal says what happened to channels.
 //!
+//! It is bounded in time and number, as the journal is: [`History`] forgets the oldest.
+//!
 //! # Format (version 1)
 //!
 //! Key: `sent/`, the time of signing (8, big endian, so that keys are in order) and the transaction's hash (32). Value,
 //! integers little endian: version (1); fate (1): 1 succeeded, 2 reverted, 3 no block took it; time of the end (8); block
 //! (8); gas used (8); price of a unit of gas (16); then the intent without its signed bytes.
 
+use std::collections::BTreeSet;
+
 use alloy::primitives::U256;
 use farebox_core::units::{Amount, B256, UnixSeconds};
 use farebox_engine::ledger::{LedgerError, LedgerRead, Note};
 use farebox_engine::{Engine, EngineError};
+use parking_lot::Mutex;
 
 use crate::client::Fate;
+use crate::config::HistoryConfig;
 use crate::intent::{Intent, retry_busy};
 
 const VERSION: u8 = 1;
 /// Wei-like units (10^-18 dollars) in one base unit of a fee token with six decimals.
 const UNITS_PER_BASE_UNIT: u128 = 1_000_000_000_000;
+
+/// The most notes that one call removes: each costs a sync of the store.
+const REMOVED_AT_ONCE_MAX: usize = 16;
+
+/// Where a note stands: time of signing and hash.
+type Place = (UnixSeconds, B256);
+
+/// The notes of all transactions that are over, by their places; what they say stays in the store.
+#[derive(Debug)]
+pub(crate) struct History {
+    config: HistoryConfig,
+    places: Mutex<BTreeSet<Place>>,
+}
+
+impl History {
+    /// Finds the notes that the store has.
+    pub(crate) async fn open(config: HistoryConfig, engine: &Engine) -> Result<Self, EngineError> {
+        let notes = retry_busy(|| engine.notes(SentTransaction::PREFIX)).await?;
+        let places = notes.iter().filter_map(|note| place(&note.key)).collect();
+        Ok(Self { config, places: Mutex::new(places) })
+    }
+
+    /// Writes one down, and forgets some of those that are too many or too old.
+    pub(crate) async fn keep(&self, sent: &SentTransaction, engine: &Engine) -> Result<(), EngineError> {
+        let key = sent.key();
+        retry_busy(|| engine.put_note(&key, sent.encode())).await?;
+        self.places.lock().insert((sent.intent.signed_at, sent.intent.tx_hash));
+        self.trim(sent.ended_at, engine).await
+    }
+
+    /// Forgets the oldest, as long as they are too many or were signed too long before `now`, some at a time.
+    pub(crate) async fn trim(&self, now: UnixSeconds, engine: &Engine) -> Result<(), EngineError> {
+        for _ in 0..REMOVED_AT_ONCE_MAX {
+            let Some(oldest) = self.superfluous(now) else { return Ok(()) };
+            let key = key(oldest);
+            retry_busy(|| engine.remove_note(&key)).await?;
+            self.places.lock().remove(&oldest);
+        }
+        Ok(())
+    }
+
+    fn superfluous(&self, now: UnixSeconds) -> Option<Place> {
+        let places = self.places.lock();
+        let oldest = *places.first()?;
+        let is_too_old = self.config.keep_s.is_some_and(|keep_s| oldest.0.saturating_add(keep_s) < now);
+        (is_too_old || places.len() > self.config.transactions_max).then_some(oldest)
+    }
+}
+
+fn key((signed_at, tx_hash): Place) -> Vec<u8> {
+    [SentTransaction::PREFIX, &signed_at.0.to_be_bytes(), tx_hash.as_slice()].concat()
+}
+
+fn place(key: &[u8]) -> Option<Place> {
+    let (signed_at, hash) = key.strip_prefix(SentTransaction::PREFIX)?.split_first_chunk::<8>()?;
+    Some((UnixSeconds(u64::from_be_bytes(*signed_at)), B256::try_from(hash).ok()?))
+}
 
 /// A transaction that is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,14 +174,8 @@ impl SentTransaction {
         Ok(notes.iter().filter_map(Self::decode).collect())
     }
 
-    pub(crate) async fn keep(&self, engine: &Engine) -> Result<(), EngineError> {
-        let key = self.key();
-        retry_busy(|| engine.put_note(&key, self.encode())).await
-    }
-
     fn key(&self) -> Vec<u8> {
-        let Intent { tx_hash, signed_at, .. } = &self.intent;
-        [Self::PREFIX, &signed_at.0.to_be_bytes(), tx_hash.as_slice()].concat()
+        key((self.intent.signed_at, self.intent.tx_hash))
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -139,8 +196,7 @@ impl SentTransaction {
     }
 
     fn decode(note: &Note) -> Option<Self> {
-        let (_, hash) = note.key.strip_prefix(Self::PREFIX)?.split_first_chunk::<8>()?;
-        let tx_hash = B256::try_from(hash).ok()?;
+        let (_, tx_hash) = place(&note.key)?;
         let (&[VERSION, tag], rest) = note.bytes.split_first_chunk::<2>()? else { return None };
         let (ended_at, rest) = rest.split_first_chunk()?;
         let (block, rest) = rest.split_first_chunk()?;
@@ -180,5 +236,39 @@ mod tests {
         }
         // 100,000 * 20,000,000,001 / 10^12 = 2000.0001
         assert_eq!(execution.fee(), Amount::new(2_001));
+    }
+
+    #[tokio::test]
+    async fn the_history_is_bounded_in_time_and_number() {
+        use farebox_engine::ledger::MemoryStore;
+        use farebox_engine::{MemoryLedger, SystemClock};
+
+        let store = MemoryStore::default();
+        let engine =
+            Engine::start(farebox_engine::Config::default(), MemoryLedger::open(&store), SystemClock);
+        let engine = engine.expect("the books open");
+        let sent = |at: u64| {
+            let tx_hash = B256::left_padding_from(&at.to_be_bytes());
+            let intent = Intent { bytes: Vec::new(), signed_at: UnixSeconds(at), tx_hash, ..intent() };
+            SentTransaction { intent, fate: SentFate::NeverMined, ended_at: UnixSeconds(at) }
+        };
+        let kept = || {
+            let all = SentTransaction::all(&store.after_crash(false)).expect("readable");
+            all.iter().map(|sent| sent.intent.signed_at.0).collect::<Vec<_>>()
+        };
+        let config = HistoryConfig { keep_s: None, transactions_max: 5 };
+        let history = History::open(config, &engine).await.expect("readable");
+        for at in (100..140).rev() {
+            history.keep(&sent(at), &engine).await.expect("written");
+        }
+        assert_eq!(kept(), [135, 136, 137, 138, 139], "the newest by time of signing");
+        // Another process finds what is there, and goes on.
+        let config = HistoryConfig { keep_s: Some(10), transactions_max: 5 };
+        let history = History::open(config, &engine).await.expect("readable");
+        history.trim(UnixSeconds(147), &engine).await.expect("removed");
+        assert_eq!(kept(), [137, 138, 139]);
+        history.keep(&sent(150), &engine).await.expect("written");
+        assert_eq!(kept(), [150]);
+        engine.shutdown().await.expect("the books close");
     }
 }

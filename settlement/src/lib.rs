@@ -11,7 +11,9 @@
 //! | `opener` | opens and tops up: checks, broadcast, receipt, event, state |
 //! | `sender`, [`signer`] | claims in one transaction: simulated, written down, sent, followed to its fate |
 //! | [`intent`], [`quarantine`] | what may have been sent, and what the chain refuses: durable |
-//! | [`fact`], `watcher` | the escrows' events, told to the books |
+//! | [`fact`], `watcher`, `branch` | the escrows' events, told to the books; once more when the chain replaced blocks |
+//! | `heads` | new blocks, told over a WebSocket: the watcher need not wait |
+//! | `cross_check` | open channels held against their escrow, whatever the events said |
 //! | `feed`, `worker` | what changed, what is due, and every claim to its end |
 //! | [`watchtower`] | claims from another process's books what that one leaves alone |
 //! | [`reconcile`](mod@reconcile), [`differences`](mod@differences) | compare books with the chain: to tell them, or to say so |
@@ -22,9 +24,11 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod branch;
 mod claim;
 pub mod client;
 pub mod config;
+mod cross_check;
 pub mod differences;
 pub mod fact;
 #[cfg(feature = "failpoints")]
@@ -33,8 +37,10 @@ pub mod fail_points;
 #[allow(dead_code, reason = "only tests look at the list")]
 mod fail_points;
 mod feed;
+mod heads;
 pub mod history;
 pub mod intent;
+mod missed;
 mod opener;
 mod opening;
 pub mod quarantine;
@@ -59,7 +65,7 @@ pub mod plan {
 
 pub use account::{BooksAtRest, BooksAtRestError};
 pub use client::{Client, ClientConfig, ClientError};
-pub use config::{Config, Escrow};
+pub use config::{Config, Escrow, HeadsUrl};
 pub use differences::{Difference, differences};
 pub use history::{Execution, SentFate, SentTransaction};
 pub use intent::{Intent, IntentError};

@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use crate::client::{ChannelOnChain, Client, ClientError};
 use crate::config::Config;
 use crate::feed::Feed;
+use crate::missed::{Living, missed};
 use crate::opening::Openings;
 use crate::watcher::{LookError, Watcher};
 
@@ -242,8 +243,15 @@ async fn catch_up(
 ) -> Result<(), ReconcileError> {
     // Nobody is woken: closes are for the server.
     let feed = Arc::new(Feed::default());
-    let (mut watcher, _) =
-        Watcher::new(client.clone(), Arc::clone(config), engine.clone(), Openings::default(), feed, until);
+    let (mut watcher, _) = Watcher::new(
+        client.clone(),
+        Arc::clone(config),
+        engine.clone(),
+        Openings::default(),
+        feed,
+        Arc::default(),
+        until,
+    );
     let mut behind = 0;
     loop {
         let is_caught_up = watcher.look().await?;
@@ -285,14 +293,6 @@ enum Compared {
     /// The escrow does not know it any more.
     Ended,
     Conflict(Conflict),
-}
-
-/// The escrow's word on a channel that lives.
-#[derive(Clone, Copy)]
-struct Living {
-    deposit: Amount,
-    settled: Amount,
-    close_requested_at: Option<UnixSeconds>,
 }
 
 /// Compares one channel.
@@ -361,30 +361,6 @@ fn conflict(books: &Snapshot, chain: Living) -> Option<Conflict> {
     }
     let is_behind = chain.settled < books.settled;
     is_behind.then_some(Conflict::SettledBehind { books: books.settled, chain: chain.settled })
-}
-
-/// What the books do not know of a channel that lives, and the steps that tell them.
-fn missed(books: &Snapshot, chain: Living, position: ChainPosition) -> Vec<(Correction, Step)> {
-    let mut missed = Vec::new();
-    let (was, is) = (books.deposit, chain.deposit);
-    if is > was {
-        let step = Step::ToppedUp { deposit: is, position, cancels_close: false };
-        missed.push((Correction::Deposit { was, is }, step));
-    }
-    let (was, is) = (books.settled, chain.settled);
-    if is > was {
-        missed.push((Correction::Settled { was, is }, Step::Settled { settled: is, position }));
-    }
-    match (books.close_requested_at, chain.close_requested_at) {
-        (Some(_), None) => {
-            missed.push((Correction::CloseRequestCancelled, Step::CloseRequestCancelled { position }));
-        }
-        (known, Some(at)) if known != Some(at) => {
-            missed.push((Correction::CloseRequested { at }, Step::CloseRequested { at, position }));
-        }
-        _ => {}
-    }
-    missed
 }
 
 #[cfg(test)]

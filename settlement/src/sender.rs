@@ -27,7 +27,7 @@ use crate::claim::{Claimed, Claiming, Failure, Paid};
 use crate::client::{Broadcast, Client, Fate, Head};
 use crate::config::Config;
 use crate::fail_points::{FailPoint, reach};
-use crate::history::{SentFate, SentTransaction};
+use crate::history::{History, SentFate, SentTransaction};
 use crate::intent::{IntendedCall, Intent, retry_busy};
 use crate::signer::{Order, PayeeSigner};
 use crate::submit::find_refused;
@@ -46,6 +46,7 @@ pub(crate) struct Sender {
     pub(crate) signer: PayeeSigner,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) engine: Engine,
+    pub(crate) history: History,
 }
 
 /// What came of claims, and the transaction that may still happen.
@@ -301,7 +302,7 @@ impl Sender {
         if let Some(fate) = fate {
             let intent = Intent { bytes: Vec::new(), ..intent.clone() };
             let sent = SentTransaction { intent, fate, ended_at: self.clock.now() };
-            if let Err(error) = sent.keep(&self.engine).await {
+            if let Err(error) = self.history.keep(&sent, &self.engine).await {
                 tracing::warn!(%tx_hash, %error, "what became of a transaction could not be written down");
                 return;
             }

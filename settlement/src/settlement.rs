@@ -15,7 +15,10 @@ use tokio::task::JoinHandle;
 
 use crate::client::{Client, ClientError};
 use crate::config::Config;
+use crate::cross_check::CrossCheck;
 use crate::feed::Feed;
+use crate::heads::{self, Heads};
+use crate::history::History;
 use crate::intent::{Intent, IntentError};
 use crate::opener::Opener;
 use crate::opening::Openings;
@@ -48,6 +51,9 @@ pub enum StartError {
     /// What a former process was about to send is not known.
     #[error(transparent)]
     Intents(#[from] IntentError),
+    /// The books cannot be asked.
+    #[error(transparent)]
+    Engine(#[from] farebox_engine::EngineError),
 }
 
 /// Settlement, running. Dropping it stops the tasks without waiting; [`Settlement::stop`] waits.
@@ -59,6 +65,9 @@ pub struct Settlement {
     watcher: JoinHandle<()>,
     worker: JoinHandle<()>,
     follower: JoinHandle<()>,
+    cross_check: JoinHandle<()>,
+    /// Listens for new blocks, if a node tells of them.
+    heads: Option<JoinHandle<()>>,
     watcher_health: watch::Receiver<WatcherHealth>,
 }
 
@@ -102,16 +111,26 @@ impl Settlement {
             signer,
             clock: Arc::clone(&clock),
             engine: engine.clone(),
+            history: History::open(config.history, &engine).await?,
         };
         let opener = Opener { client: client.clone(), clock: Arc::clone(&clock), openings: openings.clone() };
+        let heads = Arc::<Heads>::default();
         let (watcher, watcher_health) = Watcher::new(
             client.clone(),
             Arc::clone(&config),
             engine.clone(),
             openings,
             Arc::clone(&feed),
+            Arc::clone(&heads),
             start,
         );
+        let told = config.heads.clone().map(|url| tokio::spawn(heads::follow(url.0, heads, stopped.clone())));
+        let cross_check = CrossCheck {
+            engine: engine.clone(),
+            client: client.clone(),
+            config: Arc::clone(&config),
+            feed: Arc::clone(&feed),
+        };
         let tools = Tools { engine: engine.clone(), client, sender, clock, config };
         let mut worker = Worker::new(Arc::new(tools), asked, Arc::clone(&feed));
         worker.take_up(open, stuck);
@@ -120,8 +139,10 @@ impl Settlement {
             port: Arc::new(Port { opener, asks }),
             feed: Arc::clone(&feed),
             follower: tokio::spawn(async move { feed.follow(engine, following).await }),
+            cross_check: tokio::spawn(cross_check.run(stopped.clone())),
             watcher: tokio::spawn(watcher.run(stopped.clone())),
             worker: tokio::spawn(worker.run(stopped)),
+            heads: told,
             stop,
             watcher_health,
         })
@@ -148,8 +169,14 @@ impl Settlement {
     /// Call it before the engine is shut down.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        for (name, task) in [("watcher", self.watcher), ("worker", self.worker), ("follower", self.follower)]
-        {
+        let tasks = [
+            ("watcher", self.watcher),
+            ("worker", self.worker),
+            ("follower", self.follower),
+            ("cross check", self.cross_check),
+        ];
+        let heads = self.heads.map(|task| ("heads", task));
+        for (name, task) in tasks.into_iter().chain(heads) {
             if let Err(error) = task.await {
                 tracing::error!(name, %error, "a settlement task ended with a failure");
             }

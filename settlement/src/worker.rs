@@ -337,13 +337,7 @@ impl Worker {
             return;
         }
         job.asked = None;
-        // Who is told that nothing happened takes the close back in the books. That is for one, whose claim it was: a second
-        // one could take back the close that a client begins next. To all others it may still happen.
-        let takes_back = usize::from(ended.is_asked);
-        for (place, reply) in job.waiting.drain(..).enumerate() {
-            let told = failure.close_failure();
-            drop(reply.send(Err(if place < takes_back { told } else { told.perhaps() })));
-        }
+        job.answer_failure(&failure.close_failure(), ended.is_asked);
         if is_open {
             // Its task follows it; until then nothing else may be sent for the channel.
             return;

@@ -1,6 +1,6 @@
 //! Reading state: the head, channels, balances, gas.
 
-use alloy::primitives::{Address, Bytes, U64, U256};
+use alloy::primitives::{Address, B256, Bytes, U64, U256};
 use alloy::rpc::types::{TransactionInput, TransactionRequest};
 use alloy::sol_types::SolCall;
 use farebox_core::units::{Amount, ChannelId, UnixSeconds};
@@ -23,6 +23,10 @@ const HEAD_AGE_SECONDS_MAX: u64 = 20;
 pub struct Head {
     /// Its height.
     pub number: u64,
+    /// Its hash; zero when the node does not say.
+    pub hash: B256,
+    /// The hash of the block below it; zero when the node does not say.
+    pub parent: B256,
     /// The chain's clock.
     pub timestamp: UnixSeconds,
     /// What a unit of gas costs at least.
@@ -34,6 +38,10 @@ pub struct Head {
 #[serde(rename_all = "camelCase")]
 pub(super) struct RawBlock {
     number: U64,
+    #[serde(default)]
+    hash: B256,
+    #[serde(default)]
+    parent_hash: B256,
     timestamp: U64,
     base_fee_per_gas: Option<alloy::primitives::U128>,
 }
@@ -42,6 +50,8 @@ impl From<RawBlock> for Head {
     fn from(block: RawBlock) -> Self {
         Self {
             number: block.number.to(),
+            hash: block.hash,
+            parent: block.parent_hash,
             timestamp: UnixSeconds(block.timestamp.to()),
             base_fee: block.base_fee_per_gas.map_or(0, |fee| fee.to()),
         }
@@ -95,13 +105,23 @@ impl Client {
 
     /// The timestamp of a block.
     pub async fn timestamp(&self, block: u64) -> Result<UnixSeconds, ClientError> {
-        self.agree("the time of a block", |endpoint| async move {
+        Ok(self.block(block).await?.timestamp)
+    }
+
+    /// A block of the chain, by its height.
+    pub async fn block(&self, number: u64) -> Result<Head, ClientError> {
+        self.agree("a block", |endpoint| async move {
             let found: Option<RawBlock> = endpoint
-                .request("eth_getBlockByNumber", (U64::from(block), false))
+                .request("eth_getBlockByNumber", (U64::from(number), false))
                 .await
                 .map_err(|failure| failure.into_error(endpoint.name()))?;
-            let behind = || ClientError::Behind { wanted: block, found: endpoint.newest_block() };
-            found.map(|found| Head::from(found).timestamp).ok_or_else(behind)
+            let behind = || ClientError::Behind { wanted: number, found: endpoint.newest_block() };
+            let found = found.map(Head::from).ok_or_else(behind)?;
+            if found.number != number {
+                let what = "the block that was asked for";
+                return Err(ClientError::BadAnswer { endpoint: endpoint.name().to_owned(), what });
+            }
+            Ok(found)
         })
         .await
     }

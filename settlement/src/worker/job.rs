@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use farebox_core::channel::{Claim, Identity};
 use farebox_core::units::{ChannelId, UnixSeconds};
+use farebox_engine::chain::CloseFailure;
 use farebox_settlement_plan::{Backoff, CloseDeadlines};
 use tokio::time::Instant;
 
@@ -67,6 +68,18 @@ impl Job {
         self.asked.is_none() && self.stuck.as_ref().is_some_and(|stuck| stuck.tries % 2 == 1)
     }
 
+    /// Answers all who wait for a close that did not happen. Who is told that nothing happened takes the close back in
+    /// the books. That is for one, the first, and only when the door's close was tried (`is_asked`): a second one could
+    /// take back the close that a client begins next. To all others it may still happen.
+    pub(super) fn answer_failure(&mut self, failure: &CloseFailure, is_asked: bool) {
+        let takes_back = usize::from(is_asked);
+        for (place, reply) in self.waiting.drain(..).enumerate() {
+            let told = failure.clone();
+            // Who no longer waits misses it.
+            drop(reply.send(Err(if place < takes_back { told } else { told.perhaps() })));
+        }
+    }
+
     /// What was under way is over, and the door waits for what comes after it.
     pub(super) fn goes_on(&mut self) -> bool {
         self.is_running = false;
@@ -94,5 +107,34 @@ impl Job {
         self.due = Instant::now() + Duration::from_millis(pause_ms);
         self.stuck = Some(quarantine.clone());
         quarantine
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use farebox_core::units::B256;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_first_who_waits_may_take_a_failed_close_back() {
+        let told = |is_asked: bool| {
+            let mut job = Job::new(Instant::now());
+            let answers: Vec<_> = (0..3)
+                .map(|_| {
+                    let (reply, answer) = oneshot::channel();
+                    job.waiting.push(reply);
+                    answer
+                })
+                .collect();
+            job.answer_failure(&CloseFailure::NotSent { what: "left alone".to_owned() }, is_asked);
+            answers.into_iter().map(|mut answer| answer.try_recv().expect("answered").expect_err("failed"))
+        };
+        let sure = |failure: CloseFailure| matches!(failure, CloseFailure::NotSent { .. });
+        assert_eq!(told(true).map(sure).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(told(false).map(sure).collect::<Vec<_>>(), [false; 3]);
+        let perhaps = |failure| matches!(failure, CloseFailure::Unknown { tx_hash } if tx_hash == B256::ZERO);
+        assert!(told(false).all(perhaps));
     }
 }

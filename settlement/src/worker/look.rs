@@ -7,6 +7,7 @@ use std::time::Duration;
 use farebox_core::channel::{Claim, Identity};
 use farebox_core::units::{Address, Amount, ChannelId};
 use farebox_engine::Channel;
+use farebox_engine::chain::CloseFailure;
 use farebox_settlement_plan::planner::{Account, Decision, Left, Standing};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -82,6 +83,10 @@ impl Worker {
             self.next_follow = Instant::now() + Duration::from_millis(work.follow_ms);
             let changes = self.feed.take_changes(DUE_MAX);
             self.look_at(changes).await;
+            let (now, sender) = (self.tools.clock.now(), &self.tools.sender);
+            if let Err(error) = sender.history.trim(now, &self.tools.engine).await {
+                tracing::warn!(%error, "old notes of what was sent could not be removed");
+            }
             if self.feed.take_incomplete() && !self.scan.is_running() {
                 let next = Instant::now() + Duration::from_secs(work.rescan_s);
                 self.scan.next.get_or_insert(next);
@@ -191,15 +196,14 @@ impl Worker {
                 metrics::counter!("farebox_close_requests_unanswerable_total").increment(1);
                 tracing::error!(%channel, %why, "ALARM: a close request cannot be answered");
             }
-            if let Some(job) = self.jobs.remove(channel) {
+            if let Some(mut job) = self.jobs.remove(channel) {
                 // Nothing of it is claimed, so nothing of it can be refused.
                 if job.stuck.is_some() {
                     self.lift(*channel);
                 }
-                for reply in job.waiting {
-                    let what = format!("nothing is claimed: {why}");
-                    drop(reply.send(Err(farebox_engine::chain::CloseFailure::NotSent { what })));
-                }
+                let what = format!("nothing is claimed: {why}");
+                let is_asked = job.asked.is_some();
+                job.answer_failure(&CloseFailure::NotSent { what }, is_asked);
             }
             self.index.put(*channel, *look_at, account.settle_gain());
         }

@@ -3,7 +3,12 @@
 mod batch;
 mod chaos;
 mod close;
+mod engine_cost;
+mod heads;
+mod many;
 mod open;
+mod plain;
+mod reorg;
 mod restart;
 mod watch;
 mod watchtower;

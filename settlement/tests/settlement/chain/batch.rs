@@ -18,7 +18,7 @@ use crate::support::payer::Opened;
 use crate::support::world::{DEPOSIT, World, devnet, eventually};
 
 /// An endpoint that nobody serves.
-const NOBODY: &str = "http://127.0.0.1:9";
+pub(super) const NOBODY: &str = "http://127.0.0.1:9";
 /// Opens and close requests that are under way at the same time.
 const AT_ONCE: usize = 10;
 
@@ -30,7 +30,7 @@ fn captured(books: &Channel) -> Option<Amount> {
 }
 
 /// Opens channels and spends `1_000 + number` in each.
-async fn open_many(world: &World, all: Vec<Opened>) -> Vec<Opened> {
+pub(super) async fn open_many(world: &World, all: Vec<Opened>) -> Vec<Opened> {
     let mut opened = Vec::new();
     for (part, some) in all.chunks(AT_ONCE).enumerate() {
         let opens = some.iter().map(|one| world.open(one));
@@ -46,12 +46,12 @@ async fn open_many(world: &World, all: Vec<Opened>) -> Vec<Opened> {
     opened
 }
 
-fn spent_in(number: usize) -> u128 {
+pub(super) fn spent_in(number: usize) -> u128 {
     1_000 + number as u128
 }
 
 /// Has the payers ask on chain to close, while settlement sees nothing.
-async fn request_closes(world: &World, opened: &[Opened]) {
+pub(super) async fn request_closes(world: &World, opened: &[Opened]) {
     for some in opened.chunks(AT_ONCE) {
         let signed: Vec<_> = some.iter().map(|one| world.payer.request_close(one)).collect();
         for receipt in futures(signed.iter().map(|bytes| world.send(bytes))).await {
@@ -78,7 +78,7 @@ async fn futures<T>(all: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T
     all.into_iter().map(|(_, done)| done.expect("all are done")).collect()
 }
 
-async fn wait_captured(world: &World, one: &Opened, amount: u128) {
+pub(super) async fn wait_captured(world: &World, one: &Opened, amount: u128) {
     let books = world.books_until(one.channel, "the claim", |books| captured(books).is_some()).await;
     assert_eq!(captured(&books), Some(Amount::new(amount)));
 }
@@ -112,7 +112,7 @@ async fn seventy_close_requests_are_answered_in_three_transactions() {
 }
 
 /// A node whose chain refuses calls that hold a text.
-async fn refusing(upstream: String, refused: Arc<Mutex<Vec<String>>>) -> Node {
+pub(super) async fn refusing(upstream: String, refused: Arc<Mutex<Vec<String>>>) -> Node {
     Node::before(Some(upstream), move |method, params| {
         let params = params.to_string();
         let is_refused = refused.lock().iter().any(|text| params.contains(text.as_str()));

@@ -34,7 +34,7 @@ pub struct World {
     pub payer: Payer,
     /// Somebody else with money.
     pub stranger: Payer,
-    requests: Mutex<u8>,
+    requests: Mutex<u128>,
 }
 
 /// Waits that suit a chain with a block a second.
@@ -149,8 +149,11 @@ impl World {
             *requests += 1;
             *requests
         };
-        let charge =
-            Spend::Charge { key: Some(RequestKey([number; 16])), amount: Amount::new(price), units: 1 };
+        let charge = Spend::Charge {
+            key: Some(RequestKey(number.to_le_bytes())),
+            amount: Amount::new(price),
+            units: 1,
+        };
         let voucher = self.payer.voucher(opened, voucher);
         let verdict = self.engine.submit(opened.channel, voucher, charge).await;
         assert!(matches!(verdict, Ok(Verdict::Accepted(_))), "{verdict:?}");
@@ -220,6 +223,15 @@ pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>)
         assert!(tokio::time::Instant::now() < deadline, "did not happen within {PATIENCE_S} s: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Keeps figures in the folder that `FAREBOX_BENCH_DIR` names, if it does.
+pub fn bench_keep(name: &str, figures: &serde_json::Value) {
+    let Some(folder) = std::env::var_os("FAREBOX_BENCH_DIR") else { return };
+    let folder = std::path::PathBuf::from(folder);
+    std::fs::create_dir_all(&folder).expect("the folder can be made");
+    let file = folder.join(format!("{name}.json"));
+    std::fs::write(file, format!("{figures:#}\n")).expect("the folder can be written to");
 }
 
 pub async fn devnet() -> Devnet {
