@@ -17,6 +17,7 @@ mod decode_open;
 mod devnet;
 mod doctor;
 mod export;
+mod pages;
 mod plan;
 mod reconcile;
 mod restore;

@@ -12,12 +12,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use farebox_engine::clock::{Clock, SystemClock};
-use farebox_engine::ledger::{
-    Books, CHANNELS_PAGE_MAX, LedgerRead, RocksView, STORE_VERSION, discard_snapshot, recover,
-};
+use farebox_engine::ledger::{Books, LedgerRead, RocksView, STORE_VERSION, discard_snapshot, recover};
 use farebox_engine::{LedgerError, RocksLedger};
 use serde_json::{Value, json};
 
+use super::pages::pages;
 use super::{End, end_with, load_config};
 use crate::config::{Config, Ledger};
 use crate::copy::{CopyError, Facts, Manifest, STORE, copy_store, io_error, must_be_free, sync_folder};
@@ -108,15 +107,7 @@ fn back_up(config: &Config, to: &Path, admin: SocketAddr) -> Result<Manifest, Ba
 
 /// How many channels there are. All of them are read, and so are their checksums.
 fn count(view: &RocksView, books: &Books) -> Result<u64, LedgerError> {
-    let (mut count, mut after) = (0, None);
-    loop {
-        let page = books.page(view, after, CHANNELS_PAGE_MAX)?;
-        count += page.len() as u64;
-        after = page.last().map(|stored| stored.channel);
-        if page.len() < CHANNELS_PAGE_MAX {
-            return Ok(count);
-        }
-    }
+    pages(view, books).map(|page| Ok(page?.len() as u64)).sum()
 }
 
 /// A snapshot that is removed when it was copied.

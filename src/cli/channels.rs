@@ -3,10 +3,10 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use farebox_engine::core::units::ChannelId;
-use farebox_engine::ledger::{Books, CHANNELS_PAGE_MAX, LedgerRead, RocksView, recover};
+use farebox_engine::ledger::{CHANNELS_PAGE_MAX, LedgerRead, RocksView, StoredChannel, recover};
 use farebox_engine::{Channel, LedgerError, RocksLedger};
 
+use super::pages::{Pages, pages};
 use super::{End, end_with, load_config};
 use crate::config::Ledger;
 use crate::view::ChannelView;
@@ -40,7 +40,7 @@ fn list(ledger: &Ledger, as_json: bool, output: impl Write) -> Result<(), ListEr
     let Ledger::RocksDb(path) = ledger else { return Err(ListError::Volatile) };
     let view = RocksLedger::open_read_only(path)?;
     let books = recover(&view)?;
-    let pages = Pages { view: &view, books: &books, after: None, ended: false };
+    let pages = pages(&view, &books);
     let mut output = BufWriter::new(output);
     if as_json {
         print_json(pages, &mut output)?
@@ -69,32 +69,9 @@ fn count_retired(view: &RocksView) -> Result<u64, LedgerError> {
     }
 }
 
-/// The books, a page at a time.
-struct Pages<'a> {
-    view: &'a RocksView,
-    books: &'a Books,
-    after: Option<ChannelId>,
-    ended: bool,
-}
-
-impl Iterator for Pages<'_> {
-    type Item = Result<Vec<ChannelView>, LedgerError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let page = match self.books.page(self.view, self.after, CHANNELS_PAGE_MAX) {
-            Ok(page) => page,
-            Err(error) => {
-                self.ended = true;
-                return Some(Err(error));
-            }
-        };
-        self.ended = page.len() < CHANNELS_PAGE_MAX;
-        self.after = page.last().map(|stored| stored.channel);
-        Some(Ok(page.iter().map(|stored| ChannelView::from(&Channel::from(stored))).collect()))
-    }
+/// As the admin API shows them.
+fn shown(page: &[StoredChannel]) -> impl Iterator<Item = ChannelView> {
+    page.iter().map(|stored| ChannelView::from(&Channel::from(stored)))
 }
 
 /// `{"channels":[…]}`, the shape of the admin API.
@@ -102,7 +79,7 @@ fn print_json(pages: Pages<'_>, output: &mut impl Write) -> Result<(), ListError
     write!(output, "{{\"channels\":[")?;
     let mut first = true;
     for page in pages {
-        for channel in page? {
+        for channel in shown(&page?) {
             output.write_all(if first { b"\n" } else { b",\n" })?;
             first = false;
             serde_json::to_writer(&mut *output, &channel).map_err(io::Error::from)?;
@@ -124,7 +101,7 @@ fn print_table(pages: Pages<'_>, output: &mut impl Write) -> Result<(), ListErro
     row(output, head)?;
     let mut count = 0_u64;
     for page in pages {
-        for channel in page? {
+        for channel in shown(&page?) {
             let units = channel.units.to_string();
             let ChannelView {
                 channel_id, protocol, phase, deposit, accepted, spent, reserved, settled, ..

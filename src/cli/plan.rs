@@ -7,12 +7,13 @@ use std::path::Path;
 
 use farebox_engine::clock::{Clock, SystemClock};
 use farebox_engine::core::units::{Address, ChannelId};
-use farebox_engine::ledger::{CHANNELS_PAGE_MAX, recover};
+use farebox_engine::ledger::recover;
 use farebox_engine::{Channel, LedgerError, RocksLedger};
 use farebox_settlement::plan::{Account, Batch, Decision, DueIndex, GasPrice, Market, Plan, plan};
 use farebox_settlement::{BooksAtRest, Config as Settings};
 use serde_json::json;
 
+use super::pages::pages;
 use super::{End, end_with, load_config};
 use crate::config::{Config, Ledger};
 use crate::keys;
@@ -70,15 +71,10 @@ fn accounts(config: &Config, settings: &Settings, sender: Address) -> Result<Vec
     let books = recover(&view)?;
     let rest = BooksAtRest::read(&view)?;
     let mut accounts = Vec::new();
-    let mut after = None;
-    loop {
-        let page = books.page(&view, after, CHANNELS_PAGE_MAX)?;
-        after = page.last().map(|stored| stored.channel);
-        accounts.extend(page.iter().map(|stored| rest.account(settings, sender, &Channel::from(stored))));
-        if page.len() < CHANNELS_PAGE_MAX {
-            return Ok(accounts);
-        }
+    for page in pages(&view, &books) {
+        accounts.extend(page?.iter().map(|stored| rest.account(settings, sender, &Channel::from(stored))));
     }
+    Ok(accounts)
 }
 
 /// Those that have to go because too much waits in all together.

@@ -12,13 +12,12 @@ use std::time::Duration;
 use farebox_engine::core::channel::{Phase, State};
 use farebox_engine::core::journal::{Head, Record, Replay, Step};
 use farebox_engine::core::units::ChannelId;
-use farebox_engine::ledger::{
-    Books, CHANNELS_PAGE_MAX, FRAMES_PAGE_MAX, LedgerRead, RocksView, StoredChannel, recover,
-};
+use farebox_engine::ledger::{Books, FRAMES_PAGE_MAX, LedgerRead, RocksView, StoredChannel, recover};
 use farebox_engine::{Channel, LedgerError, RocksLedger};
 use farebox_settlement::{ClientError, Difference, differences};
 use serde_json::json;
 
+use super::pages::pages;
 use super::{End, end_with, load_config};
 use crate::config::{Config, Ledger};
 use crate::serve::settlement::{SettlementError, client, settings};
@@ -100,15 +99,14 @@ fn reconcile(config: &Config) -> Result<Report, ReconcileError> {
     let journal = replay_all(&view, &books)?;
     report.is_whole = journal.is_some();
     if let Some(mut journal) = journal {
-        for_each_page(&view, &books, |page| {
-            for stored in page {
+        for page in pages(&view, &books) {
+            for stored in page? {
                 match journal.remove(&stored.channel) {
-                    Some(state) => compare(stored, &state, &mut report.found),
+                    Some(state) => compare(&stored, &state, &mut report.found),
                     None => report.found.push((stored.channel, nowhere("there", "nothing"))),
                 }
             }
-            Ok(())
-        })?;
+        }
         for (channel, state) in journal {
             // A retired channel has no image any more, but a tombstone.
             if view.tombstone(channel)?.is_none_or(|tombstone| tombstone.spent != state.spent) {
@@ -195,22 +193,6 @@ fn phase(state: &State) -> String {
     }
 }
 
-fn for_each_page(
-    view: &RocksView,
-    books: &Books,
-    mut each: impl FnMut(&[StoredChannel]) -> Result<(), ReconcileError>,
-) -> Result<(), ReconcileError> {
-    let mut after = None;
-    loop {
-        let page = books.page(view, after, CHANNELS_PAGE_MAX)?;
-        each(&page)?;
-        after = page.last().map(|stored| stored.channel);
-        if page.len() < CHANNELS_PAGE_MAX {
-            return Ok(());
-        }
-    }
-}
-
 /// Holds all channels against the chain; those that differ again and again, each time with the books of that moment.
 async fn compare_with_chain(
     config: &Config,
@@ -221,19 +203,13 @@ async fn compare_with_chain(
 ) -> Result<(), ReconcileError> {
     let (client, settings) = (client(config)?, settings(config));
     client.check().await?;
-    let mut after = None;
     let mut suspects = BTreeMap::new();
-    loop {
-        let page = books.page(view, after, CHANNELS_PAGE_MAX)?;
-        report.channels += page.len() as u64;
-        let channels: Vec<Channel> = page.iter().map(Channel::from).collect();
+    for page in pages(view, books) {
+        let channels: Vec<Channel> = page?.iter().map(Channel::from).collect();
+        report.channels += channels.len() as u64;
         let (found, block) = differences(&settings, &client, &channels).await?;
         report.block = report.block.max(block);
         note(&mut suspects, found);
-        after = page.last().map(|stored| stored.channel);
-        if page.len() < CHANNELS_PAGE_MAX {
-            break;
-        }
     }
     for _ in 1..LOOKS_MAX {
         if suspects.is_empty() {

@@ -30,6 +30,8 @@ pub(super) fn expected(key: &str) -> &'static str {
         }
         "chain.rpc" => "a list of 1 to 8 RPC URLs, such as [\"http://127.0.0.1:8545\"]",
         "chain.rpc_quorum" => "a whole number, 1 to the number of URLs in chain.rpc",
+        "chain.heads" => "a URL of ws or wss, such as \"wss://rpc.example.com\"",
+        "chain.confirm_blocks" => "blocks, 0 to 64",
         "chain.rpc[]" => "a URL of http or https, such as \"http://127.0.0.1:8545\"",
         "chain.id" => "the chain's id, a whole number above 0 (4217 is Tempo mainnet, 42431 its testnet)",
         "payee.address"

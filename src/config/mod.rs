@@ -144,6 +144,10 @@ pub struct Chain {
     pub rpc: Vec<RpcUrl>,
     /// How many of them must agree where money is decided.
     pub rpc_quorum: usize,
+    /// Where new blocks are told of over a WebSocket.
+    pub heads: Option<RpcUrl>,
+    /// How many blocks must follow one before its events count.
+    pub confirm_blocks: u64,
     /// The chain id that they must report.
     pub id: ChainId,
 }
@@ -375,6 +379,9 @@ fn upstream(raw: &raw::Upstream, problems: &mut Problems) -> Option<Upstream> {
     Some(Upstream { url: url?, connect_timeout: connect?, response_timeout: response?, idle_timeout: idle? })
 }
 
+/// More blocks than any chain takes back: later, close requests would be answered late.
+const CONFIRM_BLOCKS_MAX: u64 = 64;
+
 fn chain(raw: &raw::Chain, problems: &mut Problems) -> Option<Chain> {
     let mut rpc = Vec::with_capacity(raw.rpc.len());
     for (index, url) in raw.rpc.iter().enumerate() {
@@ -393,7 +400,18 @@ fn chain(raw: &raw::Chain, problems: &mut Problems) -> Option<Chain> {
         let (key, found) = ("chain.rpc_quorum", raw.rpc_quorum.to_string());
         problems.add(key, found, expected(key));
     }
-    Some(Chain { rpc, rpc_quorum: quorum?, id: ChainId(raw.id) })
+    let confirm_blocks = raw.confirm_blocks;
+    if confirm_blocks > CONFIRM_BLOCKS_MAX {
+        problems.add("chain.confirm_blocks", confirm_blocks.to_string(), expected("chain.confirm_blocks"));
+    }
+    let heads = match &raw.heads {
+        Some(url) => {
+            let key = "chain.heads";
+            problems.check(key, shown_url(url), expected(key), |_| parse::heads(url)).map(Some)
+        }
+        None => Some(None),
+    };
+    Some(Chain { rpc, rpc_quorum: quorum?, heads: heads?, confirm_blocks, id: ChainId(raw.id) })
 }
 
 /// A URL as an error may show it: a bad one may hold an access key all the same.

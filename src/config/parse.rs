@@ -108,6 +108,14 @@ pub(super) fn rpc(text: &str) -> Option<RpcUrl> {
     web_url(text).map(|_| RpcUrl(text.into()))
 }
 
+/// The URL of a WebSocket.
+pub(super) fn heads(text: &str) -> Option<RpcUrl> {
+    let uri: Uri = text.parse().ok()?;
+    let is_socket = matches!(uri.scheme_str(), Some("ws" | "wss"));
+    let is_whole = !uri.host()?.is_empty() && !text.contains('#');
+    (is_socket && is_whole).then(|| RpcUrl(text.into()))
+}
+
 /// A URL with a scheme of the web and a host, without a fragment.
 fn web_url(text: &str) -> Option<Uri> {
     let uri: Uri = text.parse().ok()?;

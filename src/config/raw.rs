@@ -121,6 +121,11 @@ pub(super) struct Chain {
     /// How many of them must say the same where money is decided.
     #[serde(default = "default_rpc_quorum")]
     pub rpc_quorum: u64,
+    /// A WebSocket of a node that tells of new blocks, so that nobody waits for the next look. Absent: the nodes are asked twice a second.
+    pub heads: Option<String>,
+    /// How many blocks must follow one before its events count. Tempo's blocks are final.
+    #[serde(default)]
+    pub confirm_blocks: u64,
     /// The chain id that they must report.
     pub id: u64,
 }

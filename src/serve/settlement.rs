@@ -8,7 +8,8 @@ use farebox_engine::core::units::{Address, Amount, B256, ChannelId};
 use farebox_engine::core::voucher::ProtocolVersion;
 use farebox_settlement::plan::Policy;
 use farebox_settlement::{
-    Client, ClientConfig, ClientError, Escrow, PayeeSigner, SettlementHealth, StartError, WatcherHealth,
+    Client, ClientConfig, ClientError, Escrow, HeadsUrl, PayeeSigner, SettlementHealth, StartError,
+    WatcherHealth,
 };
 
 use crate::admin::Probe;
@@ -175,10 +176,13 @@ pub fn settings(config: &Config) -> farebox_settlement::Config {
     escrows.extend(config.escrow.v1.map(|address| Escrow { protocol: ProtocolVersion::V1, address }));
     let wanted = &config.settlement;
     let mut settings = farebox_settlement::Config::new(config.chain.id, config.payee.address, escrows);
+    settings.heads = config.chain.heads.as_ref().map(|url| HeadsUrl(RpcUrl::reveal(url).to_owned()));
+    settings.watch.confirm_blocks = config.chain.confirm_blocks;
     settings.close.fee_token = wanted.fee_token;
     settings.close.gas_limit_max = wanted.batch_gas_max.0;
     settings.close.max_fee_per_gas_max = wanted.gas_price_max.0;
     settings.close.priority_fee_per_gas = wanted.priority_fee.0;
+    settings.history.keep_s = config.books.journal_keep_s;
     settings.work.batches_in_flight_max = wanted.batches_in_flight_max;
     settings.work.limits.calls_max = wanted.batch_claims_max;
     settings.work.policy = Policy {
