@@ -125,7 +125,8 @@ async fn pay(engine: &farebox_engine::Engine, round: u64, signed: Vec<Vec<(Chann
         for (channel, voucher) in together {
             let mut key = [0; 16];
             key[..8].copy_from_slice(&round.to_le_bytes());
-            key[8..].copy_from_slice(&number.to_le_bytes());
+            // Other names than those of the first charges.
+            key[8..].copy_from_slice(&(number | 1 << 63).to_le_bytes());
             let charge = Spend::Charge { key: Some(RequestKey(key)), amount: Amount::new(PRICE), units: 1 };
             let engine = engine.clone();
             batch.spawn(async move { engine.submit(channel, voucher, charge).await });
