@@ -1,4 +1,5 @@
-//! A local chain that is not Tempo: anvil as it comes. The legacy escrow works on any EVM chain, with any ERC-20.
+//! A local chain that is not Tempo: anvil as it comes. The legacy escrow works there too, with an ERC-20 whose address has
+//! the form of a TIP-20 token's.
 
 use std::path::PathBuf;
 

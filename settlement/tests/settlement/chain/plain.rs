@@ -1,7 +1,7 @@
 //! The legacy escrow on a chain that is not Tempo, with an ERC-20 and the `Batch` helper: what the books say is claimable is
 //! what the chain pays, to the unit.
 
-use alloy::primitives::{Address, B256, Bytes, U256};
+use alloy::primitives::{Address, B256, Bytes, U256, address, keccak256};
 use alloy::rpc::types::{Log, TransactionReceipt};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
@@ -24,6 +24,10 @@ use crate::support::world::eventually;
 
 const SUPPLY: u128 = 1_000_000_000;
 const DEPOSIT: u128 = 50_000;
+/// The escrow takes tokens at addresses of TIP-20's form alone.
+const TOKEN: Address = address!("0x20c0000000000000000000000000000000000abc");
+/// Where the token keeps its balances.
+const BALANCES_SLOT: u64 = 0;
 /// What each of the channels was charged.
 const SPENT: [u128; 3] = [1, 20_000, DEPOSIT];
 
@@ -71,13 +75,24 @@ impl Plain {
         receipt
     }
 
+    /// An ERC-20 at an address as the escrow demands it, all of it the holder's.
+    async fn token(&self, holder: Address) -> Address {
+        let made = self.deploy(holder, PLAIN_TOKEN_CREATION, U256::from(SUPPLY).abi_encode()).await;
+        let code: Bytes = self.rpc("eth_getCode", json!([made, "latest"])).await;
+        let _: Value = self.rpc("anvil_setCode", json!([TOKEN, code])).await;
+        let slot = keccak256((holder, U256::from(BALANCES_SLOT)).abi_encode());
+        let _: Value =
+            self.rpc("anvil_setStorageAt", json!([TOKEN, slot, B256::from(U256::from(SUPPLY))])).await;
+        TOKEN
+    }
+
     async fn deploy(&self, from: Address, code: &[u8], argument: Vec<u8>) -> Address {
         let receipt = self.send(from, None, [code, &argument].concat()).await;
         receipt.contract_address.expect("a contract")
     }
 }
 
-/// The only facts of an escrow in a transaction.
+/// The facts of an escrow in a transaction.
 fn facts(receipt: &TransactionReceipt, escrow: Address) -> Vec<Fact> {
     let logs: Vec<Log> = receipt.logs().iter().filter(|log| log.address() == escrow).cloned().collect();
     logs.iter().filter_map(|log| Fact::read(ProtocolVersion::V1, log).expect("readable")).collect()
@@ -112,7 +127,7 @@ async fn the_legacy_escrow_pays_an_erc20_on_a_plain_chain() {
     let accounts = plain.chain.accounts();
     let (payer, owner) = (accounts[0], accounts[1]);
     let key = PrivateKeySigner::from_bytes(&payer.private_key).expect("a key");
-    let token = plain.deploy(payer.address, PLAIN_TOKEN_CREATION, U256::from(SUPPLY).abi_encode()).await;
+    let token = plain.token(payer.address).await;
     let escrow = plain.deploy(owner.address, STREAM_CHANNEL_CREATION, Vec::new()).await;
     let payee = plain.deploy(owner.address, BATCH_CREATION, owner.address.abi_encode()).await;
     let chain_id = ChainId(plain.chain.chain_id());
