@@ -69,6 +69,9 @@ test-long: setup
 		cargo test --locked -p farebox-devnet --test chain differential:: -- --nocapture
 	FAREBOX_DUE=$${FAREBOX_DUE:-10000} \
 		cargo test --locked --release -p farebox-settlement --test settlement chain::many:: -- --nocapture
+	FAREBOX_STREAM_KILLS=$${FAREBOX_STREAM_KILLS:-50} \
+		FAREBOX_STREAMS=$${FAREBOX_STREAMS:-5000} FAREBOX_STREAM_S=$${FAREBOX_STREAM_S:-60} \
+		cargo test --locked --release -p farebox-engine --features failpoints --test http many:: -- --nocapture
 	FAREBOX_FAULT_RUNS=$${FAREBOX_FAULT_RUNS:-500} \
 		cargo test --locked --release -p farebox-settlement --test settlement chain::chaos:: -- --nocapture
 

@@ -3,17 +3,18 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** One `[[route]]`. */
-const route = ({ path, amount, unit, meter, suggestedDeposit }) => `
+const route = ({ path, amount, unit, meter, transport, suggestedDeposit }) => `
 [[route]]
 path = "${path}"
 amount = "${amount}"
 unit = "${unit}"
 meter = "${meter}"
+${transport ? `transport = "${transport}"` : ''}
 suggested_deposit = "${suggestedDeposit}"
 `
 
 /** Returns the path of the configuration file. Ports are 0: the server prints the ones that it got. */
-export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, adminKey, listen = '127.0.0.1:0' }) {
+export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, adminKey, discovery, realm = 'demo.farebox.local', listen = '127.0.0.1:0' }) {
   await mkdir(folder, { recursive: true })
   const keyFile = join(folder, 'payee.key')
   await writeFile(keyFile, payee.privateKey, { mode: 0o600 })
@@ -24,7 +25,7 @@ export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 
 [server]
 listen = "${listen}"
 admin_listen = "127.0.0.1:0"
-realm = "demo.farebox.local"
+realm = "${realm}"
 challenge_key_file = "${join(folder, 'challenge.key')}"
 ${adminKey ? `admin_key_file = "${adminKeyFile}"` : ''}
 [upstream]
@@ -40,6 +41,7 @@ ${operator ? `operator = "${operator}"` : ''}
 [escrow]
 v2 = "${net.escrowV2}"
 ${v1 ? `v1 = "${net.escrowV1}"` : ''}
+${discovery ? `[discovery]\ntitle = "${discovery.title}"` : ''}
 ${routes.map(route).join('')}
 [ledger]
 kind = "rocksdb"

@@ -9,28 +9,34 @@
 //! - Only an answer with a 2xx status is charged. Anything else is passed on, and costs nothing; neither does an
 //!   upstream that is away (502), slow (504) or gets a body that is too long (413).
 //! - A stream that is metered by events is charged event by event; see `engine::http::sse`.
+//! - A route may take WebSockets: paid by the upgrade, or message by message. A route may sell tools (MCP), paid by the call.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use farebox_engine::http::{Asked, Decision, Door, Offer, Route};
-use http::header::CONTENT_LENGTH;
-use http::{Request, Response, StatusCode, Version};
+use bytes::Bytes;
+use farebox_engine::http::{Asked, Decision, Door, Meter, Offer, Route};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use metrics::counter;
 
-use crate::config::{Config, Fare, Found, Price, Routes, SERVES, read_path};
+use crate::config::{Config, Fare, Found, Price, Routes, SERVES, Transport, read_path};
 
 mod body;
 mod digest;
 mod headers;
+mod idle;
+mod mcp;
+mod openapi;
 mod problem;
 mod server;
 mod tls;
 mod upstream;
+mod websocket;
 
 pub use server::{Bounds, run};
 pub use tls::{Tls, TlsError};
@@ -63,11 +69,13 @@ impl Tariff {
 pub struct Gateway {
     door: Door,
     tariff: RwLock<Arc<Tariff>>,
-    upstream: Upstream,
+    upstream: Arc<Upstream>,
     body_bytes_max: u64,
     body_timeout: Duration,
     trusts_client_side: bool,
     is_tls: bool,
+    /// What `/openapi.json` says, if it is there.
+    facts: Option<openapi::Facts>,
 }
 
 impl Gateway {
@@ -77,11 +85,15 @@ impl Gateway {
         Ok(Self {
             tariff: RwLock::new(Tariff::new(&config.routes, &door)),
             door,
-            upstream: Upstream::new(config.upstream.as_ref().expect(SERVES), body_bytes_max)?,
+            upstream: Arc::new(Upstream::new(config.upstream.as_ref().expect(SERVES), body_bytes_max)?),
             body_bytes_max,
             body_timeout: config.limits.request_body_timeout,
             trusts_client_side: config.server.trust_forwarded_headers,
             is_tls: config.server.tls.is_some(),
+            facts: config.discovery.clone().map(|discovery| {
+                let realm = config.server.realm.as_ref().expect(SERVES);
+                openapi::Facts::new(discovery, realm.as_str(), &format!("{:#x}", config.payee.token))
+            }),
         })
     }
 
@@ -94,18 +106,50 @@ impl Gateway {
     async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
         let path = read_path(request.uri().path()).ok_or(Problem::AmbiguousPath)?;
         let tariff = Arc::clone(&self.tariff.read().unwrap_or_else(PoisonError::into_inner));
-        let place = match tariff.routes.find(request.method(), &path) {
-            Found::Route(place, _) => place,
+        if let Some(facts) = self.facts.as_ref().filter(|_| path == openapi::PATH)
+            && matches!(*request.method(), Method::GET | Method::HEAD)
+        {
+            if let Err(answer) = self.door.admit(self.client(&request, peer)) {
+                return Ok(*answer);
+            }
+            return self.show(peer, facts, &tariff.routes).await;
+        }
+        let (place, route) = match tariff.routes.find(request.method(), &path) {
+            Found::Route(place, route) => (place, route),
             Found::OtherMethods(methods) => return Err(Problem::Method(methods)),
             Found::Nothing => return Err(Problem::NoRoute),
         };
         self.check_size(&request)?;
         let body_is_empty = request.body().is_end_stream();
         let mut request = request.map(|body| self.bounded(body));
+        let wanted = match route.transport {
+            Transport::WebSocket => websocket::wanted(&request)?,
+            Transport::Http | Transport::Mcp => None,
+        };
         let Some(offer) = &tariff.offers[place] else {
+            if let Err(answer) = self.door.admit(self.client(&request, peer)) {
+                return Ok(*answer);
+            }
+            if let Some(wanted) = wanted {
+                return self.pass_socket(peer, request, wanted, None).await;
+            }
             let answer = self.send(peer, request, false).await?;
             return Ok(answer.map(BodyExt::boxed_unsync));
         };
+        let wanted = match wanted {
+            Some(wanted) if offer.route().meter == Meter::WebSocketMessage => {
+                return Ok(self.metered_socket(peer, request, wanted, offer).await);
+            }
+            wanted => wanted,
+        };
+        if route.transport == Transport::Mcp {
+            if mcp::brings_messages(&request, body_is_empty) {
+                return self.mcp_message(peer, request, offer).await;
+            }
+            if matches!(*request.method(), Method::GET | Method::DELETE) {
+                return self.mcp_transport(peer, request).await;
+            }
+        }
         let mut body_digest = None;
         if offer.route().binds_body && !body_is_empty {
             (request, body_digest) = digest::read(request, self.body_bytes_max).await?;
@@ -121,6 +165,9 @@ impl Gateway {
             Decision::Answer(answer) => return Ok(answer),
             Decision::Paid(paid) => paid,
         };
+        if let Some(wanted) = wanted {
+            return self.pass_socket(peer, request, wanted, Some(paid)).await;
+        }
         match self.send(peer, request, paid.reads_body()).await {
             Ok(answer) => Ok(paid.deliver(Ok::<_, std::io::Error>(answer)).await),
             Err(problem) => {
@@ -128,6 +175,38 @@ impl Gateway {
                 Err(problem)
             }
         }
+    }
+
+    /// What there is to pay for.
+    async fn show(
+        &self,
+        peer: SocketAddr,
+        facts: &openapi::Facts,
+        routes: &Routes,
+    ) -> Result<Response<Body>, Problem> {
+        let upstream = match facts.upstream_document() {
+            None => None,
+            Some(path) => {
+                let mut request = Request::new(body::full(Bytes::new()));
+                *request.uri_mut() = path.parse().map_err(|_| Problem::AmbiguousPath)?;
+                let answer = self.send(peer, request, true).await?;
+                let is_good = answer.status().is_success();
+                let body = Limited::new(answer.into_body(), openapi::UPSTREAM_BYTES_MAX).boxed_unsync();
+                let bytes =
+                    body.collect().await.ok().filter(|_| is_good).map(http_body_util::Collected::to_bytes);
+                let document = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+                let Some(document) = document else {
+                    tracing::warn!(path, "the upstream gave no OpenAPI document");
+                    return Err(Problem::UpstreamAnswer("the service gave no OpenAPI document"));
+                };
+                Some(document)
+            }
+        };
+        let document = facts.document(routes, upstream);
+        let mut answer = Response::new(body::full(Bytes::from(document.to_string())));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static(openapi::CACHE_CONTROL));
+        Ok(answer)
     }
 
     /// Whose failures are counted. Loopback is us, or a proxy that brings everybody and does not say whom.
@@ -187,6 +266,7 @@ impl Handler for Gateway {
     async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
         let answer = self.answer(peer, request).await.unwrap_or_else(|problem| problem.response());
         let class = match answer.status().as_u16() / 100 {
+            1 => "1xx",
             2 => "2xx",
             3 => "3xx",
             4 => "4xx",

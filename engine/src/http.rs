@@ -14,6 +14,7 @@
 //! | `open`, `manage` | `open`, `topUp`, `close`, and vouchers that buy nothing yet |
 //! | [`Paid`] | a reservation, and how it ends: captured, or released when dropped |
 //! | [`sse`] | charges a stream of events as it is delivered, and pauses when the money is out |
+//! | [`mcp`] | payments in JSON-RPC messages, for tools |
 //! | [`websocket`] | the same for the messages of a WebSocket, with the words of payment on the socket itself |
 //! | `bytes_meter`, [`usage`], `tally`, `till` | the meters: bytes, tokens, how pieces become units, and who pays for them |
 //! | `failures` | turns away who fails too often |
@@ -41,6 +42,7 @@ mod flight;
 mod headers;
 mod layer;
 mod manage;
+pub mod mcp;
 mod offer;
 mod open;
 mod paid;
@@ -56,7 +58,7 @@ pub mod websocket;
 pub use answer::DoorBody;
 pub use config::{DoorConfig, Escrow};
 pub use door::{Asked, Decision, Door};
-pub use failures::FailureRate;
+pub use failures::{FailureRate, RequestRate};
 pub use headers::{IDEMPOTENCY_KEY_CHARS_MAX, PAYMENT_RECEIPT};
 pub use layer::{PaymentLayer, PaymentService};
 pub use offer::Offer;

@@ -24,6 +24,12 @@ pub(super) fn expected(key: &str) -> &'static str {
         "upstream.connect_timeout_s" | "upstream.response_timeout_s" | "upstream.idle_timeout_s" => {
             "seconds, 1 to 86400"
         }
+        "discovery.title" | "discovery.version" => "words of at most 200 bytes",
+        "discovery.categories" => "at most 5 words of visible ASCII, such as \"compute\"",
+        "discovery.homepage" | "discovery.api_reference" | "discovery.llms" => {
+            "a URL, or a path that begins with /, of at most 200 bytes"
+        }
+        "discovery.upstream_document" => "a path of the upstream, such as \"/openapi.json\"",
         "webhook.key_file" => "the path of the key file that signs what is sent",
         "upstream.url" | "webhook.url" => {
             "a URL of http or https without credentials, query and fragment, such as \"http://127.0.0.1:9000\""
@@ -94,7 +100,10 @@ pub(super) fn expected(key: &str) -> &'static str {
         "route[].description" => {
             "words for people: 1 to 512 visible ASCII characters without quotes and backslashes"
         }
-        "route[].meter" => "\"request\", \"sse_event\", \"bytes\", \"openai_usage\" or \"header\"",
+        "route[].transport" => "\"http\", \"websocket\" or \"mcp\"",
+        "route[].meter" => {
+            "\"request\", \"sse_event\", \"bytes\", \"openai_usage\", \"header\" or \"websocket_message\""
+        }
         "route[].bytes_per_unit" | "route[].tokens_per_unit" | "route[].reserve_units" => {
             "a whole number, 1 to 1000000000"
         }
@@ -127,8 +136,10 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.request_head_bytes_max" => "bytes, 8192 to 1048576",
         "limits.request_head_timeout_s" | "limits.request_body_timeout_s" => "seconds, 1 to 3600",
         "limits.connections_per_address_max" => "a whole number, 0 to 1000000 (0 is no limit)",
-        "limits.failures_per_minute_max" => "a whole number, 0 to 60000 (0 is no limit)",
-        "limits.failure_burst_max" => "a whole number, 1 to 60000",
+        "limits.failures_per_minute_max" | "limits.requests_per_minute_max" => {
+            "a whole number, 0 to 60000 (0 is no limit)"
+        }
+        "limits.failure_burst_max" | "limits.request_burst_max" => "a whole number, 1 to 60000",
         "limits.request_body_bytes_max" => "bytes, 0 to 1099511627776",
         "limits.shards" => "a whole number, 0 to 64 (0 takes one for every core)",
         "limits.intake_max" => "a whole number, 1 to 1048576",
@@ -136,7 +147,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.resident_bytes_max" => "bytes, 16777216 to 1099511627776",
         "limits.signer_tables_bytes_max" => "bytes, 1048576 to 1099511627776",
         "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk"
-        | "settlement" | "books" | "webhook" | "local" => "a table of keys",
+        | "settlement" | "books" | "webhook" | "local" | "discovery" => "a table of keys",
         "route[]" => "a table with path, amount, unit and meter",
         _ => "a value of another type",
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farebox_engine::http::FailureRate;
+use farebox_engine::http::{FailureRate, RequestRate};
 use farebox_engine::pipeline::{BATCH_VOUCHERS_MAX, SHARDS_MAX};
 
 use super::expected::expected;
@@ -26,6 +26,8 @@ pub struct Limits {
     pub connections_per_address_max: Option<usize>,
     /// How often credentials of one client address, and of one channel, may fail; `None` is no limit.
     pub failures: Option<FailureRate>,
+    /// How often one client address may ask, and one channel may pay; `None` is no limit.
+    pub requests: Option<RequestRate>,
     /// Threads that verify and keep the books; `None` takes one for every core.
     pub shards: Option<usize>,
     /// Vouchers that may wait for one shard.
@@ -57,6 +59,8 @@ pub(super) fn limits(raw: &raw::Limits, problems: &mut Problems) -> Option<Limit
         within("limits.connections_per_address_max", raw.connections_per_address_max, 0, 1_000_000);
     let failures = within("limits.failures_per_minute_max", raw.failures_per_minute_max, 0, 60_000);
     let burst = within("limits.failure_burst_max", raw.failure_burst_max, 1, 60_000);
+    let requests = within("limits.requests_per_minute_max", raw.requests_per_minute_max, 0, 60_000);
+    let requests_burst = within("limits.request_burst_max", raw.request_burst_max, 1, 60_000);
     let shards = within("limits.shards", raw.shards, 0, SHARDS_MAX as u64);
     let intake = within("limits.intake_max", raw.intake_max, 1, 1 << 20);
     let batch = within("limits.batch_vouchers_max", raw.batch_vouchers_max, 1, BATCH_VOUCHERS_MAX);
@@ -70,6 +74,7 @@ pub(super) fn limits(raw: &raw::Limits, problems: &mut Problems) -> Option<Limit
         request_body_timeout: Duration::from_secs(body_timeout?),
         connections_per_address_max: per_address.map(|count| size(count).filter(|count| *count > 0))?,
         failures: FailureRate::new(failures?, burst?),
+        requests: RequestRate::new(requests?, requests_burst?),
         shards: shards.map(|count| size(count).filter(|count| *count > 0))?,
         intake_max: size(intake?)?,
         batch_vouchers_max: size(batch?)?,

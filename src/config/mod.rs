@@ -13,6 +13,7 @@ use farebox_core::challenge::key::PREVIOUS_KEYS_MAX;
 use farebox_core::units::{Address, Amount, ChainId};
 
 mod books;
+mod discovery;
 mod expected;
 mod limits;
 mod local;
@@ -28,11 +29,12 @@ mod source;
 mod webhook;
 
 pub use books::Books;
+pub use discovery::Discovery;
 pub use limits::Limits;
 pub use local::Local;
 pub use parse::{RpcUrl, UpstreamUrl};
 pub use problem::ConfigError;
-pub use route::{Fare, Found, Price, Routes, read_path};
+pub use route::{Fare, Found, Price, Route, Routes, Transport, read_path};
 pub use settlement::Settlement;
 pub use webhook::Webhook;
 
@@ -77,6 +79,8 @@ pub struct Config {
     pub settlement: Settlement,
     /// `[local]`
     pub local: Local,
+    /// `[discovery]`
+    pub discovery: Option<Discovery>,
     /// `[webhook]`
     pub webhook: Option<Webhook>,
 }
@@ -261,6 +265,7 @@ impl Config {
         let risk = risk::risk(&raw.risk, problems);
         let settlement = settlement::settlement(&raw.settlement, problems);
         let local = local::local(&raw.local, directory, problems);
+        let discovery = discovery::discovery(raw.discovery.as_ref(), problems);
         let webhook = webhook::webhook(raw.webhook.as_ref(), directory, problems);
         Some(Self {
             server: server?,
@@ -276,6 +281,7 @@ impl Config {
             risk: risk?,
             settlement: settlement?,
             local: local?,
+            discovery: discovery?,
             webhook: webhook?,
         })
     }

@@ -36,6 +36,7 @@ pub(super) struct Raw {
     #[serde(default)]
     pub local: Local,
     pub webhook: Option<Webhook>,
+    pub discovery: Option<Discovery>,
 }
 
 /// `[server]`: where Farebox listens, and what it calls itself.
@@ -190,7 +191,9 @@ pub(super) struct Route {
     pub amount: Option<String>,
     /// What one unit is called.
     pub unit: Option<String>,
-    /// `request`, `sse_event`, `bytes`, `openai_usage` or `header`.
+    /// How requests come: `http` (absent), `websocket` or `mcp`.
+    pub transport: Option<String>,
+    /// `request`, `sse_event`, `bytes`, `openai_usage`, `header` or `websocket_message`.
     pub meter: Option<String>,
     /// `bytes`: how many are one unit.
     pub bytes_per_unit: Option<u64>,
@@ -265,6 +268,10 @@ pub(super) struct Limits {
     pub failures_per_minute_max: u64,
     /// How many of them may come at once.
     pub failure_burst_max: u64,
+    /// Requests of one client address, and paid ones of one channel, that may come in a minute; 0 is no limit.
+    pub requests_per_minute_max: u64,
+    /// How many of them may come at once.
+    pub request_burst_max: u64,
     /// Threads that verify and keep the books; 0 takes one for every core.
     pub shards: u64,
     /// Vouchers that may wait for one shard; beyond it clients hear 503.
@@ -288,6 +295,8 @@ impl Default for Limits {
             connections_per_address_max: 1_000,
             failures_per_minute_max: 120,
             failure_burst_max: 60,
+            requests_per_minute_max: 0,
+            request_burst_max: 600,
             shards: 0,
             intake_max: 8_192,
             batch_vouchers_max: 1_024,
@@ -437,6 +446,32 @@ impl Default for Local {
             connections_max: 256,
         }
     }
+}
+
+/// `[discovery]`: what `/openapi.json` says to who looks for a service to pay; absent: there is no such document.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Discovery {
+    /// The name of the service; absent: the realm.
+    pub title: Option<String>,
+    /// The version of its interface.
+    #[serde(default = "default_discovery_version")]
+    pub version: String,
+    /// What kind of service it is.
+    #[serde(default)]
+    pub categories: Vec<String>,
+    /// Where people read about it.
+    pub homepage: Option<String>,
+    /// Where its interface is described.
+    pub api_reference: Option<String>,
+    /// Where it is described for language models.
+    pub llms: Option<String>,
+    /// The path of the upstream's own OpenAPI document: its operations that are routed are shown, with their prices.
+    pub upstream_document: Option<String>,
+}
+
+fn default_discovery_version() -> String {
+    "1.0.0".into()
 }
 
 /// `[webhook]`: who is told about money; absent: nobody.

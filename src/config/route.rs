@@ -110,6 +110,18 @@ pub struct Price {
     pub paid_empty_post: bool,
 }
 
+/// How requests come to a route.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// By HTTP, and nothing else.
+    #[default]
+    Http,
+    /// By HTTP, and by WebSocket where it is asked for.
+    WebSocket,
+    /// As JSON-RPC messages of the Model Context Protocol: calls of tools are paid.
+    Mcp,
+}
+
 /// One route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -117,6 +129,8 @@ pub struct Route {
     pub pattern: Pattern,
     /// Which methods; `None` is every method.
     pub methods: Option<Vec<Method>>,
+    /// How its requests come.
+    pub transport: Transport,
     /// At what price.
     pub fare: Fare,
 }
@@ -239,7 +253,49 @@ fn route(index: usize, raw: &raw::Route, problems: &mut Problems) -> Option<Rout
         Some(names) => methods(&key("methods"), names, problems).map(Some),
     };
     let fare = if raw.free { free(&key, raw, problems) } else { price(&key, raw, problems) };
-    Some(Route { pattern: pattern?, methods: methods?, fare: fare? })
+    let transport = transport(&key("transport"), raw.transport.as_deref(), fare.as_ref(), problems);
+    Some(Route { pattern: pattern?, methods: methods?, transport: transport?, fare: fare? })
+}
+
+/// The transport of a route, which must go with what it counts.
+fn transport(
+    key: &str,
+    name: Option<&str>,
+    fare: Option<&Fare>,
+    problems: &mut Problems,
+) -> Option<Transport> {
+    let transport = match name {
+        None | Some("http") => Transport::Http,
+        Some("websocket") => Transport::WebSocket,
+        Some("mcp") => Transport::Mcp,
+        Some(other) => {
+            problems.add(key, quoted(other), expected(key));
+            return None;
+        }
+    };
+    let price = match fare {
+        Some(Fare::Paid(price)) => Some(price),
+        _ => None,
+    };
+    let meter = price.map(|price| &price.meter);
+    let needed = match (transport, meter) {
+        (Transport::Http | Transport::Mcp, Some(Meter::WebSocketMessage)) => {
+            "\"websocket\" with meter = \"websocket_message\""
+        }
+        (Transport::WebSocket, Some(meter)) if !matches!(meter, Meter::Request | Meter::WebSocketMessage) => {
+            "\"http\" with this meter; WebSockets are counted by \"request\" or \"websocket_message\""
+        }
+        (Transport::Mcp, None) if matches!(fare, Some(Fare::Free)) => "\"http\" on a route with free = true",
+        (Transport::Mcp, Some(meter)) if *meter != Meter::Request => {
+            "\"http\" with this meter; calls of tools are counted by \"request\""
+        }
+        (Transport::Mcp, _) if price.is_some_and(|price| price.bind_body) => {
+            "\"http\" with bind_body = true: the credential of a call is in its body"
+        }
+        _ => return Some(transport),
+    };
+    problems.add(key, name.map_or("nothing".into(), quoted), needed);
+    None
 }
 
 fn methods(key: &str, names: &[String], problems: &mut Problems) -> Option<Vec<Method>> {

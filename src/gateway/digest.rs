@@ -1,5 +1,6 @@
 //! The digest of a request's body (RFC 9530), for challenges that hold for one body alone.
 
+use bytes::Bytes;
 use farebox_engine::core::challenge::digest::{body_digest, sha256_of};
 use http::header::HeaderName;
 use http::{HeaderMap, Request};
@@ -16,12 +17,17 @@ pub async fn read(
     bytes_max: u64,
 ) -> Result<(Request<Body>, Option<String>), Problem> {
     let (parts, body) = request.into_parts();
-    let bytes = body.collect().await.map_err(|error| problem(&*error, bytes_max))?.to_bytes();
+    let bytes = collect(body, bytes_max).await?;
     let digest = body_digest(&bytes);
     if stated(&parts.headers).any(|stated| stated != digest) {
         return Err(Problem::BodyDigest);
     }
     Ok((Request::from_parts(parts, full(bytes)), Some(digest)))
+}
+
+/// Reads a body whose bounds are set already.
+pub async fn collect(body: Body, bytes_max: u64) -> Result<Bytes, Problem> {
+    Ok(body.collect().await.map_err(|error| problem(&*error, bytes_max))?.to_bytes())
 }
 
 /// The SHA-256 digests that a client states. Other algorithms are not looked at.

@@ -1,8 +1,9 @@
 //! The gateway's own refusals, as RFC 9457 problems. What a payment is refused for is the door's to say.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_VERSION};
 use http::{Method, Response, StatusCode};
+use metrics::counter;
 
 use super::body::{Body, full};
 
@@ -29,6 +30,10 @@ pub enum Problem {
     BodyBroken,
     /// `Content-Digest` does not match the body.
     BodyDigest,
+    /// A WebSocket of another version than 13.
+    WebSocketVersion,
+    /// A WebSocket without its key, or with several.
+    WebSocketKey,
     /// No connection to the upstream, or it broke before an answer.
     UpstreamAway,
     /// No answer in time.
@@ -38,9 +43,12 @@ pub enum Problem {
 }
 
 impl Problem {
-    fn status(&self) -> StatusCode {
+    pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::AmbiguousPath | Self::BodyBroken | Self::BodyDigest => StatusCode::BAD_REQUEST,
+            Self::AmbiguousPath | Self::BodyBroken | Self::BodyDigest | Self::WebSocketKey => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::WebSocketVersion => StatusCode::UPGRADE_REQUIRED,
             Self::BodySlow => StatusCode::REQUEST_TIMEOUT,
             Self::NoRoute => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -50,7 +58,7 @@ impl Problem {
         }
     }
 
-    fn detail(&self) -> String {
+    pub(super) fn detail(&self) -> String {
         match self {
             Self::AmbiguousPath => "the path has empty or dot segments, encoded slashes or percent signs, \
                                     backslashes, control characters or a broken encoding"
@@ -63,6 +71,8 @@ impl Problem {
             Self::BodyDigest => {
                 "Content-Digest has a sha-256 that is not the one of the body; nothing was charged".into()
             }
+            Self::WebSocketVersion => "this gateway speaks version 13 of WebSocket".into(),
+            Self::WebSocketKey => "a WebSocket needs one Sec-WebSocket-Key".into(),
             Self::UpstreamAway => {
                 "the service behind this gateway cannot be reached; nothing was charged".into()
             }
@@ -73,9 +83,21 @@ impl Problem {
         }
     }
 
+    /// The limit of the operator that this is about.
+    const fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::BodyTooLarge { .. } => Some("request_body_bytes"),
+            Self::BodySlow => Some("request_body_timeout"),
+            _ => None,
+        }
+    }
+
     /// The answer. Its problem type is `about:blank`: the status says it all.
     pub fn response(&self) -> Response<Body> {
         let status = self.status();
+        if let Some(limit) = self.limit() {
+            counter!("farebox_gateway_limited_total", "limit" => limit).increment(1);
+        }
         let body = serde_json::json!({
             "type": "about:blank",
             "title": status.canonical_reason().unwrap_or("Error"),
@@ -93,6 +115,9 @@ impl Problem {
                 if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
                     headers.insert(ALLOW, names);
                 }
+            }
+            Self::WebSocketVersion => {
+                headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
             }
             Self::UpstreamAway => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -50,6 +51,44 @@ pub struct Bounds {
     pub head_timeout: Duration,
     /// How long running requests may take to end after `stop`.
     pub drain: Duration,
+}
+
+/// What goes on with a connection after it switched protocols.
+type Switched = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A request of HTTP/1.1 carries this in its extensions: whoever answers it with 101 says here what happens then. The
+/// connection keeps its place until that is over.
+#[derive(Clone)]
+pub struct Switch {
+    then: Arc<Mutex<Option<Switched>>>,
+    stop: watch::Receiver<bool>,
+}
+
+impl std::fmt::Debug for Switch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Switch(..)")
+    }
+}
+
+impl Switch {
+    fn new(stop: watch::Receiver<bool>) -> Self {
+        Self { then: Arc::default(), stop }
+    }
+
+    /// What happens after the answer.
+    pub fn then(&self, switched: impl Future<Output = ()> + Send + 'static) {
+        *self.then.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(switched));
+    }
+
+    /// Ready when the server stops.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stop = self.stop.clone();
+        async move { drop(stop.wait_for(|stop| *stop).await.map(|_| ())) }
+    }
+
+    fn take(&self) -> Option<Switched> {
+        self.then.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Answers requests. The address is the peer's.
@@ -174,9 +213,16 @@ impl<H: Handler> Connection<H> {
     where
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
-        let Self { handler, bounds, peer, .. } = self;
-        let service = service_fn(move |request| {
+        let Self { handler, bounds, peer, stop, .. } = self;
+        let switch = Switch::new(stop);
+        let stopped = switch.stopped();
+        let switch = (!is_http2).then_some(switch);
+        let switched = switch.clone();
+        let service = service_fn(move |mut request: Request<Incoming>| {
             let handler = handler.clone();
+            if let Some(switch) = &switch {
+                request.extensions_mut().insert(switch.clone());
+            }
             async move { Ok::<_, Infallible>(handler.handle(peer, request).await) }
         });
         let outcome = if is_http2 {
@@ -192,14 +238,31 @@ impl<H: Handler> Connection<H> {
                 .timer(TokioTimer::new())
                 .header_read_timeout(bounds.head_timeout)
                 .max_buf_size(bounds.head_bytes_max)
-                .serve_connection(io, service);
-            watcher.watch(connection).await
+                .serve_connection(io, service)
+                .with_upgrades();
+            // The watcher knows no connections that may switch; whoever waits for the end waits for this task too.
+            drop(watcher);
+            tokio::pin!(connection);
+            tokio::select! {
+                outcome = connection.as_mut() => outcome,
+                () = stopped => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            }
         };
         if let Err(error) = outcome {
             if error.is_timeout() {
                 slow();
             }
+            if error.is_parse_too_large() {
+                counter!("farebox_gateway_limited_total", "limit" => "request_head_bytes").increment(1);
+            }
             tracing::debug!(%peer, %error, "a connection ended early");
+            return;
+        }
+        if let Some(switched) = switched.and_then(|switch| switch.take()) {
+            switched.await;
         }
     }
 }

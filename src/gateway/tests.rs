@@ -17,9 +17,12 @@ use super::body::full;
 use super::*;
 
 mod hostile;
+mod mcp;
+mod openapi;
 mod support;
 mod tls;
 mod upstream;
+mod websocket;
 
 use support::{BOUNDS, World};
 

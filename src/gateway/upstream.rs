@@ -70,6 +70,11 @@ impl Upstream {
         })
     }
 
+    /// How long it may say nothing.
+    pub fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
     /// Sends a request on (its headers are the caller's matter), and waits for the head of the answer.
     pub async fn send(&self, mut request: Request<Body>) -> Result<Response<IdleTimeout<Incoming>>, Problem> {
         *request.uri_mut() = self.target(request.uri()).ok_or(Problem::AmbiguousPath)?;

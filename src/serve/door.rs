@@ -38,6 +38,7 @@ pub(super) fn config(
     door.voucher_delta_min = config.voucher.delta_min;
     door.challenge_lifetime_ms = millis(config.server.challenge_lifetime);
     door.failures = config.limits.failures;
+    door.requests = config.limits.requests;
     door.need_voucher_wait_ms_max = millis(config.voucher.need_voucher_wait);
     door
 }

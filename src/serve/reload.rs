@@ -62,6 +62,7 @@ fn try_reload(
         ("limits", differ(&running.limits, &wanted.limits)),
         ("books", differ(&running.books, &wanted.books)),
         ("settlement", differ(&running.settlement, &wanted.settlement)),
+        ("discovery", differ(&running.discovery, &wanted.discovery)),
         ("webhook", differ(&running.webhook, &wanted.webhook)),
         ("local", differ(&running.local, &wanted.local)),
     ];

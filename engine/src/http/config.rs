@@ -5,7 +5,7 @@ use farebox_core::channel::Advertised;
 use farebox_core::units::{Address, Amount, ChainId};
 use farebox_core::voucher::ProtocolVersion;
 
-use super::{FailureRate, Route};
+use super::{FailureRate, RequestRate, Route};
 
 /// One escrow that clients may pay through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct DoorConfig {
     pub close_wait_ms_max: u64,
     /// How often credentials of one address, and of one channel, may fail; `None` is no limit.
     pub failures: Option<FailureRate>,
+    /// How often one address may ask for anything that is not free, and one channel may pay; `None` is no limit.
+    pub requests: Option<RequestRate>,
     /// Transactions of clients that may be on their way to the chain at once.
     pub transactions_in_flight_max: usize,
 }
@@ -64,6 +66,7 @@ impl DoorConfig {
             need_voucher_wait_ms_max: 60_000,
             close_wait_ms_max: 10_000,
             failures: None,
+            requests: None,
             transactions_in_flight_max: 1_024,
         }
     }

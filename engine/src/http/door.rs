@@ -16,7 +16,7 @@ use metrics::counter;
 
 use super::answer::{Balance, DoorBody, managed};
 use super::config::{DoorConfig, Escrow};
-use super::failures::Failures;
+use super::failures::{Failures, Requests};
 use super::flight::Flights;
 use super::offer::{Offer, Quote};
 use super::problem::{self, Refused};
@@ -96,6 +96,7 @@ pub(super) struct Inner {
     pub(super) transactions: Arc<Flights>,
     pub(super) streams: Arc<Streams>,
     pub(super) failures: Failures,
+    pub(super) requests: Requests,
     pub(super) challenge_serial: AtomicU64,
 }
 
@@ -136,8 +137,10 @@ impl Door {
         let transactions = Flights::new(config.transactions_in_flight_max);
         let challenge_serial = AtomicU64::new(clock.unix_millis());
         let failures = Failures::new(config.failures);
+        let requests = Requests::new(config.requests);
         let inner = Inner {
             failures,
+            requests,
             verifier: engine.verifier(),
             engine,
             chain,
@@ -176,6 +179,12 @@ impl Door {
         }
     }
 
+    /// Counts a request that is free: who asks too often for those does not come through either. The answer then.
+    pub fn admit(&self, address: Option<IpAddr>) -> Result<(), Box<Response<DoorBody>>> {
+        let admitted = self.inner.admit(address, self.inner.clock.unix_millis());
+        admitted.map_err(|problem| Box::new(super::answer::problem_answer(&problem, problem.to_json(None))))
+    }
+
     /// Asks all streams that a channel pays for to end with their receipt, and waits for it. The door does it by
     /// itself when the books say that a channel stopped to serve.
     pub async fn end_streams(&self, channel: ChannelId) -> bool {
@@ -191,11 +200,12 @@ impl Inner {
         offer: &Offer,
         spoken: &mut Option<ProtocolVersion>,
     ) -> Result<Decision, Refused> {
+        let now_ms = self.clock.unix_millis();
+        self.admit(asked.address, now_ms)?;
         let values = asked.headers.get_all(AUTHORIZATION).iter().map(|value| value.as_bytes());
         let Some(token) = credential::find(values).map_err(problem::malformed)? else {
             return Err(problem::payment_required());
         };
-        let now_ms = self.clock.unix_millis();
         if let Some(wait_ms) = self.failures.address_waits(asked.address, now_ms) {
             counter!("farebox_door_limited_total", "limit" => "address").increment(1);
             return Err(problem::too_many_failures(wait_ms));
@@ -213,6 +223,12 @@ impl Inner {
         {
             counter!("farebox_door_limited_total", "limit" => "channel").increment(1);
             return Err(problem::too_many_failures(wait_ms));
+        }
+        if !matches!(credential.payload, Payload::Close(_))
+            && let Some(wait_ms) = self.requests.channel_waits(checked.channel, now_ms)
+        {
+            counter!("farebox_door_limited_total", "limit" => "channel_requests").increment(1);
+            return Err(problem::too_many_requests(wait_ms));
         }
         match &credential.payload {
             Payload::TopUp(top_up) => Ok(Decision::Answer(self.top_up(&checked, top_up).await?)),
@@ -236,6 +252,13 @@ impl Inner {
                 self.hand_in(&checked, voucher, None, asked).await
             }
         }
+    }
+
+    /// Counts a request of this address, unless there were too many.
+    fn admit(&self, address: Option<IpAddr>, now_ms: u64) -> Result<(), Refused> {
+        let Some(wait_ms) = self.requests.of_address(address, now_ms) else { return Ok(()) };
+        counter!("farebox_door_limited_total", "limit" => "address_requests").increment(1);
+        Err(problem::too_many_requests(wait_ms))
     }
 
     /// Checks what can be checked without books and cryptography: challenge, protocol, terms, channel id.
@@ -414,7 +437,10 @@ impl Inner {
                 self.failures.channel_failed(channel, self.clock.unix_millis());
                 Err(problem::rejection(&refused, channel))
             }
-            Ok(Verdict::Accepted(reply)) => Ok(reply),
+            Ok(Verdict::Accepted(reply)) => {
+                self.requests.of_channel(channel, self.clock.unix_millis());
+                Ok(reply)
+            }
             Ok(Verdict::Rejected(refusal)) => {
                 // Only the payer's own voucher gets so far.
                 if let Refusal::Channel(Rejection::InsufficientBalance { .. }) = refusal {

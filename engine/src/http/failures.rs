@@ -81,6 +81,38 @@ impl Failures {
     }
 }
 
+/// How many requests may come; the same buckets as for failures.
+pub type RequestRate = FailureRate;
+
+/// Counts requests: those of an address whatever they bring, those of a channel when its own voucher was taken.
+#[derive(Debug)]
+pub(super) struct Requests(Failures);
+
+impl Requests {
+    pub(super) fn new(rate: Option<RequestRate>) -> Self {
+        Self(Failures::new(rate))
+    }
+
+    /// Counts a request of this address; in how many milliseconds it may ask again, if it asked too often.
+    pub(super) fn of_address(&self, address: Option<IpAddr>, now_ms: u64) -> Option<u64> {
+        let wait = self.0.address_waits(address, now_ms);
+        if wait.is_none() {
+            self.0.address_failed(address, now_ms);
+        }
+        wait
+    }
+
+    /// In how many milliseconds this channel may pay again.
+    pub(super) fn channel_waits(&self, channel: ChannelId, now_ms: u64) -> Option<u64> {
+        self.0.channel_waits(channel, now_ms)
+    }
+
+    /// A voucher of this channel was taken.
+    pub(super) fn of_channel(&self, channel: ChannelId, now_ms: u64) {
+        self.0.channel_failed(channel, now_ms);
+    }
+}
+
 /// Who shares a bucket: an IPv4 address, or the /64 that one IPv6 customer has.
 fn group(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
@@ -178,6 +210,23 @@ mod tests {
         drop(table);
         assert!(failures.address_waits(Some(IpAddr::V4(199_999.into())), NOW).is_some());
         assert!(failures.address_waits(Some(IpAddr::V4(0.into())), NOW).is_none());
+    }
+
+    #[test]
+    fn requests_are_counted_as_they_come() {
+        let requests = Requests::new(RequestRate::new(60, 2));
+        let address: Option<IpAddr> = Some("192.0.2.1".parse().unwrap());
+        assert_eq!(requests.of_address(address, NOW), None);
+        assert_eq!(requests.of_address(address, NOW), None);
+        assert_eq!(requests.of_address(address, NOW), Some(1_000));
+        assert_eq!(requests.of_address(address, NOW + 500), Some(500), "what is turned away does not count");
+        assert_eq!(requests.of_address(address, NOW + 1_000), None);
+        assert_eq!(requests.of_address(None, NOW), None);
+        let channel = ChannelId(farebox_core::units::B256::repeat_byte(1));
+        assert_eq!(requests.channel_waits(channel, NOW), None);
+        requests.of_channel(channel, NOW);
+        requests.of_channel(channel, NOW);
+        assert_eq!(requests.channel_waits(channel, NOW), Some(1_000));
     }
 
     #[test]

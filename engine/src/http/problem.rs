@@ -249,6 +249,12 @@ pub(super) fn too_many_failures(wait_ms: u64) -> Refused {
     Box::new(problem.retry_after(wait_ms.div_ceil(1_000).max(1)))
 }
 
+/// Requests came too often.
+pub(super) fn too_many_requests(wait_ms: u64) -> Refused {
+    let problem = Problem::new(ProblemType::TooManyRequests, "requests come too often; nothing was done");
+    Box::new(problem.retry_after(wait_ms.div_ceil(1_000).max(1)))
+}
+
 /// Too many transactions are on their way.
 pub(super) fn too_many_transactions() -> Refused {
     let detail = "too many transactions are on their way to the chain; nothing was done";

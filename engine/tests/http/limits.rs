@@ -230,3 +230,36 @@ async fn failures_of_strangers_do_not_count_against_a_channel() {
     let (status, wait) = from(&world, "192.0.2.1", &client.voucher(&challenge, 300)).await;
     assert_eq!((status, wait), (429, Some(1)), "its own payer asks too often for what it does not pay");
 }
+
+#[tokio::test]
+async fn who_asks_too_often_waits_and_nobody_else() {
+    let mut config = config(Address::ZERO);
+    config.requests = farebox_engine::http::RequestRate::new(60, 3);
+    let world = World::with(config, Config::default());
+    let (world, client, challenge) = opened_in(world, ProtocolVersion::V2, 1_000).await;
+    for _ in 0..3 {
+        assert_eq!(from(&world, "192.0.2.1", "Bearer other").await.0, 402, "an unpaid request counts too");
+    }
+    assert_eq!(from(&world, "192.0.2.1", &client.voucher(&challenge, 100)).await, (429, Some(1)));
+    assert!(world.door.admit(Some("192.0.2.1".parse().unwrap())).is_err(), "not for what is free either");
+    assert!(world.door.admit(Some("192.0.2.2".parse().unwrap())).is_ok());
+    // A channel that pays from everywhere: its opening was one, so two are left.
+    for (index, address) in ["198.51.100.1", "198.51.100.2"].into_iter().enumerate() {
+        let voucher = client.voucher(&challenge, 100 + 100 * index as u128);
+        assert_eq!(from(&world, address, &voucher).await.0, 200);
+    }
+    let next = client.voucher(&challenge, 300);
+    assert_eq!(from(&world, "198.51.100.3", &next).await, (429, Some(1)));
+    // A stranger's credentials do not count against it.
+    let thief = Client { key: k256::ecdsa::SigningKey::from_slice(&[9; 32]).unwrap(), ..client.clone() };
+    world.clock.advance_millis(1_000);
+    for index in 0..10 {
+        let address = format!("203.0.113.{index}");
+        assert_eq!(from(&world, &address, &thief.voucher(&challenge, 500)).await.0, 402);
+    }
+    assert_eq!(from(&world, "198.51.100.4", &next).await.0, 200);
+    assert_eq!(
+        world.answer(Method::POST, empty(authorization(&client.close(&challenge, 300)))).await.status,
+        204
+    );
+}

@@ -5,6 +5,7 @@ mod answers;
 mod layer;
 mod limits;
 mod manage;
+mod many;
 mod meters;
 mod money;
 mod offers;

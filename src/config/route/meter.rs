@@ -28,6 +28,7 @@ pub(super) fn meter(
     let meter = match name {
         "request" => Some(Meter::Request),
         "sse_event" => Some(Meter::SseEvent),
+        "websocket_message" => Some(Meter::WebSocketMessage),
         "bytes" => {
             let bytes = raw.bytes_per_unit.unwrap_or(BYTES_PER_UNIT_DEFAULT);
             let bytes_per_unit = number(&key("bytes_per_unit"), bytes, problems)?;

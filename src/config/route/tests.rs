@@ -75,6 +75,7 @@ fn a_path_is_compared_decoded_and_never_read_in_two_ways() {
 
 fn raw(path: &str, methods: Option<&[&str]>) -> raw::Route {
     raw::Route {
+        transport: None,
         path: path.into(),
         methods: methods.map(|names| names.iter().map(|name| (*name).into()).collect()),
         free: false,
@@ -256,4 +257,34 @@ fn own_words_are_few_and_short() {
     assert!(price_of(|route| route.opaque = Some(words(17, 1))).is_err());
     assert!(price_of(|route| route.opaque = Some(words(1, 1_024))).is_err());
     assert!(price_of(|route| route.opaque = Some([("a b".into(), "x".into())].into())).is_err());
+}
+
+#[test]
+fn a_transport_goes_with_what_is_counted() {
+    let transport = |name: Option<&str>, meter: &str| {
+        let (transport, meter) = (name.map(str::to_owned), Some(meter.to_owned()));
+        let built = build(&[raw::Route { transport, meter, ..raw("/v1/*", None) }])?;
+        Ok::<_, Vec<String>>(built.as_slice()[0].transport)
+    };
+    assert_eq!(transport(None, "request"), Ok(Transport::Http));
+    assert_eq!(transport(Some("websocket"), "request"), Ok(Transport::WebSocket));
+    assert_eq!(transport(Some("websocket"), "websocket_message"), Ok(Transport::WebSocket));
+    assert_eq!(transport(Some("mcp"), "request"), Ok(Transport::Mcp));
+    for (name, meter) in [
+        (None, "websocket_message"),
+        (Some("http"), "websocket_message"),
+        (Some("mcp"), "websocket_message"),
+        (Some("mcp"), "sse_event"),
+        (Some("websocket"), "sse_event"),
+        (Some("grpc"), "request"),
+    ] {
+        let problems = transport(name, meter).unwrap_err();
+        assert!(problems[0].starts_with("route[0].transport: found "), "{problems:?}");
+    }
+    let free = raw::Route { free: true, amount: None, unit: None, meter: None, ..raw("/about", None) };
+    let socket = raw::Route { transport: Some("websocket".into()), ..free.clone() };
+    assert_eq!(build(&[socket]).unwrap().as_slice()[0].transport, Transport::WebSocket);
+    assert!(build(&[raw::Route { transport: Some("mcp".into()), ..free }]).is_err(), "a price for calls");
+    let bound = raw::Route { transport: Some("mcp".into()), bind_body: true, ..raw("/mcp", None) };
+    assert!(build(&[bound]).is_err(), "the credential of a call is in its body");
 }

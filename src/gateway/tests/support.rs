@@ -113,6 +113,12 @@ impl World {
              units_header = \"x-units\"\n\
              [[route]]\npath = \"/v1/bound/*\"\namount = \"10\"\nunit = \"request\"\nmeter = \"request\"\n\
              bind_body = true\n\
+             [[route]]\npath = \"/mcp\"\namount = \"10\"\nunit = \"call\"\nmeter = \"request\"\n\
+             transport = \"mcp\"\n\
+             [[route]]\npath = \"/v1/live\"\namount = \"10\"\nunit = \"message\"\n\
+             meter = \"websocket_message\"\ntransport = \"websocket\"\n\
+             [[route]]\npath = \"/v1/pass\"\namount = \"10\"\nunit = \"request\"\nmeter = \"request\"\n\
+             transport = \"websocket\"\n\
              [[route]]\npath = \"/v1/*\"\nmethods = [\"GET\", \"POST\", \"HEAD\"]\namount = \"100\"\nunit = \"request\"\n\
              meter = \"request\"\n[[route]]\npath = \"/free/*\"\nfree = true\n\
              [ledger]\nkind = \"memory\"\nallow_volatile = true\n[limits]\nrequest_body_bytes_max = 1000\n"
@@ -136,6 +142,7 @@ impl World {
         });
         door_config.need_voucher_wait_ms_max = 2_000;
         door_config.failures = config.limits.failures;
+        door_config.requests = config.limits.requests;
         let chain = Arc::new(Opens { deposit: Amount::new(1_000) });
         let door = Door::new(engine.clone(), chain, door_config, Arc::new(SystemClock));
         let gateway = Arc::new(Gateway::new(&config, door).unwrap());

@@ -97,6 +97,21 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
             answer.headers_mut().insert("x-units", "3".parse().unwrap());
             answer
         }
+        "mcp" => tool(request).await,
+        "openapi" => {
+            let document = serde_json::json!({
+                "openapi": "3.0.0",
+                "info": { "title": "The upstream", "version": "7" },
+                "paths": {
+                    "/v1/things/{id}": {
+                        "get": { "summary": "A thing", "x-payment-info": { "offers": [{ "amount": "0" }] } },
+                        "delete": {},
+                    },
+                    "/admin": { "get": {} },
+                },
+            });
+            Response::new(full(Bytes::from(document.to_string())))
+        }
         "swallow" => match request.into_body().collect().await {
             Ok(_) => with_status(200),
             Err(_) => with_status(400),
@@ -114,6 +129,49 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
             answer
         }
     }
+}
+
+/// A server of tools: some answer in JSON, one as a stream, and some fail.
+async fn tool(request: Request<Incoming>) -> Response<Body> {
+    use serde_json::{Value, json};
+    let body = request.into_body().collect().await.unwrap().to_bytes();
+    let message: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let id = &message["id"];
+    if message["method"] == "initialize" {
+        let result = json!({ "capabilities": { "tools": {} }, "serverInfo": { "name": "tools" } });
+        return said(&json!({ "jsonrpc": "2.0", "id": id, "result": result }));
+    }
+    let name = &message["params"]["name"];
+    let result = json!({
+        "content": [{ "type": "text", "text": name }],
+        "saw": message["params"].get("_meta"),
+        "_meta": { "org.paymentauth/receipt": "forged" },
+    });
+    let answer = json!({ "jsonrpc": "2.0", "id": id, "result": result });
+    match name.as_str().unwrap_or_default() {
+        "stream" => {
+            let progress = json!({ "jsonrpc": "2.0", "method": "notifications/progress" });
+            let text = format!("data: {progress}\n\nid: 1\ndata: {answer}\n\n");
+            let mut answer = Response::new(full(Bytes::from(text)));
+            answer.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+            answer
+        }
+        "error" => said(&json!({ "jsonrpc": "2.0", "id": id, "error": { "code": 1, "message": "no" } })),
+        "fails" => said(&json!({ "jsonrpc": "2.0", "id": id, "result": { "isError": true, "content": [] } })),
+        "nonsense" => said(&json!("nonsense")),
+        "hangs-up" => {
+            let mut answer = Response::new(full(Bytes::from_static(b"data: {\"jsonrpc\"")));
+            answer.headers_mut().insert("content-type", "text/event-stream".parse().unwrap());
+            answer
+        }
+        _ => said(&answer),
+    }
+}
+
+fn said(message: &serde_json::Value) -> Response<Body> {
+    let mut answer = Response::new(full(Bytes::from(message.to_string())));
+    answer.headers_mut().insert("content-type", "application/json".parse().unwrap());
+    answer
 }
 
 fn with_status(status: u16) -> Response<Body> {
