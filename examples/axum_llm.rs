@@ -41,7 +41,7 @@ async fn main() -> Result<(), AnyError> {
 }
 
 /// Serves until `stop`: the books, what takes them to the chain, and the service behind the door.
-async fn serve(
+pub(crate) async fn serve(
     net: &Info,
     folder: Option<&str>,
     listener: TcpListener,
