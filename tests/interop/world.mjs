@@ -38,7 +38,7 @@ export async function startWorld(options = {}) {
   try {
     const folder = await mkdtemp(join(tmpdir(), 'farebox-interop-'))
     cleanUps.push(() => rm(folder, { recursive: true, force: true }))
-    const net = await startJsonProgram(FAREBOX, ['devnet', '--port', '0'])
+    const net = await startJsonProgram(FAREBOX, ['devnet', '--port', '0', ...(options.devnet ?? [])])
     cleanUps.push(() => net.stop())
     const upstream = await startUpstream()
     cleanUps.push(() => upstream.stop())
