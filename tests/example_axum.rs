@@ -34,7 +34,9 @@ async fn the_example_sells_tokens_to_a_client() {
             assert!(first.starts_with(b"data: Fares"), "{first:?}");
             stop.send(()).unwrap();
         };
-        let stopped = async { drop(stopped.await) };
+        let stopped = async {
+            let _ = stopped.await;
+        };
         let (served, ()) = tokio::join!(axum_llm::serve(net.info(), books, listener, stopped), buying);
         served.unwrap();
     }

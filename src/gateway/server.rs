@@ -83,7 +83,10 @@ impl Switch {
     /// Ready when the server stops.
     pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
         let mut stop = self.stop.clone();
-        async move { drop(stop.wait_for(|stop| *stop).await.map(|_| ())) }
+        async move {
+            // A sender that is gone means the same as `true`.
+            let _ = stop.wait_for(|stop| *stop).await;
+        }
     }
 
     fn take(&self) -> Option<Switched> {

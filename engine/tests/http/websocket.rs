@@ -284,7 +284,9 @@ async fn a_server_that_stops_tells_what_was_charged() {
     let (service_side, service) = socket();
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let dial = move || async move { Ok::<_, Away>(service_side) };
-    let stopped = async move { drop(stopped.await) };
+    let stopped = async move {
+        let _ = stopped.await;
+    };
     let served = tokio::spawn(async move {
         serve(sale(&world), client_side, None, dial, Box::pin(stopped)).await;
         world
