@@ -3,7 +3,7 @@ import { chmod, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** One `[[route]]`. */
-const route = ({ path, amount, unit, meter, transport, suggestedDeposit }) => `
+const route = ({ path, amount, unit, meter, transport, suggestedDeposit, keys = '' }) => `
 [[route]]
 path = "${path}"
 amount = "${amount}"
@@ -11,16 +11,19 @@ unit = "${unit}"
 meter = "${meter}"
 ${transport ? `transport = "${transport}"` : ''}
 suggested_deposit = "${suggestedDeposit}"
+${keys}
 `
 
 /** Returns the path of the configuration file. Ports are 0: the server prints the ones that it got. */
-export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, adminKey, discovery, realm = 'demo.farebox.local', listen = '127.0.0.1:0' }) {
+export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, adminKey, sponsor, discovery, realm = 'demo.farebox.local', listen = '127.0.0.1:0' }) {
   await mkdir(folder, { recursive: true })
   const keyFile = join(folder, 'payee.key')
   await writeFile(keyFile, payee.privateKey, { mode: 0o600 })
   await chmod(keyFile, 0o600)
   const adminKeyFile = join(folder, 'admin.key')
   if (adminKey) await writeFile(adminKeyFile, adminKey, { mode: 0o600 })
+  const sponsorKeyFile = join(folder, 'sponsor.key')
+  if (sponsor) await writeFile(sponsorKeyFile, sponsor.privateKey, { mode: 0o600 })
   const config = `
 [server]
 listen = "${listen}"
@@ -42,6 +45,7 @@ ${operator ? `operator = "${operator}"` : ''}
 v2 = "${net.escrowV2}"
 ${v1 ? `v1 = "${net.escrowV1}"` : ''}
 ${discovery ? `[discovery]\ntitle = "${discovery.title}"` : ''}
+${sponsor ? `[sponsor]\nkey_file = "${sponsorKeyFile}"\n${sponsor.keys ?? ''}` : ''}
 ${routes.map(route).join('')}
 [ledger]
 kind = "rocksdb"

@@ -47,6 +47,10 @@ use problem::Problem;
 use server::Handler;
 use upstream::Upstream;
 
+/// Why a charge cannot come where messages are sold: it pays for one whole answer, so only plain routes offer it.
+const NO_CHARGE: &str =
+    "a route with messages offers no charge, and the door takes none that it did not offer";
+
 /// What costs how much.
 struct Tariff {
     routes: Routes,
@@ -56,11 +60,15 @@ struct Tariff {
 
 impl Tariff {
     fn new(routes: &Routes, door: &Door) -> Arc<Self> {
-        let offer = |fare: &Fare| match fare {
+        let offer = |priced: &crate::config::Route| match &priced.fare {
             Fare::Free => None,
-            Fare::Paid(price) => Some(door.offer(route(price))),
+            Fare::Paid(price) => {
+                // See NO_CHARGE.
+                let charge = price.charge.filter(|_| priced.transport == Transport::Http);
+                Some(door.offer(Route { charge, ..route(price) }))
+            }
         };
-        let offers = routes.as_slice().iter().map(|route| offer(&route.fare)).collect();
+        let offers = routes.as_slice().iter().map(offer).collect();
         Arc::new(Self { routes: routes.clone(), offers })
     }
 }
@@ -164,6 +172,10 @@ impl Gateway {
         let paid = match self.door.decide_offer(asked, offer).await {
             Decision::Answer(answer) => return Ok(answer),
             Decision::Paid(paid) => paid,
+            Decision::Charged(charged) => {
+                let answer = self.send(peer, request, false).await?;
+                return Ok(charged.deliver(Ok::<_, std::io::Error>(answer)).await);
+            }
         };
         if let Some(wanted) = wanted {
             return self.pass_socket(peer, request, wanted, Some(paid)).await;
@@ -286,6 +298,7 @@ fn route(price: &Price) -> Route {
         description: price.description.clone(),
         opaque: price.opaque.clone(),
         binds_body: price.bind_body,
+        is_sponsored: price.sponsored,
         pays_for_empty_post: price.paid_empty_post,
         ..Route::metered(price.amount, price.unit.clone(), price.meter.clone())
     }

@@ -1,4 +1,4 @@
-//! Key files: the payee's key, which signs settle and close, and the key that binds challenges.
+//! Key files: the payee's key, which signs settle and close, the sponsor's, which pays fees, and the key that binds challenges.
 //!
 //! `serve` and `--check-config` read them here and nowhere else. A key file belongs to its owner alone (mode
 //! 0600 or stricter), or it is refused with the command that repairs it. No error, log line or debug output
@@ -16,7 +16,7 @@ use farebox_settlement::PayeeSigner;
 use zeroize::Zeroizing;
 
 use crate::admin::AdminKey;
-use crate::config::{Config, Payee};
+use crate::config::{Config, Payee, Sponsor};
 
 /// The most bytes of a key file: 32 bytes in hex with `0x`, and room for white space.
 const KEY_FILE_BYTES_MAX: u64 = 256;
@@ -110,6 +110,33 @@ pub fn payee_key(config: &Config) -> Result<PayeeSigner, KeyError> {
     Err(KeyError::Stranger { path: path.clone(), found: address, expected })
 }
 
+/// The environment variable that holds the sponsor's key, for those who keep no key files.
+pub const SPONSOR_KEY_VARIABLE: &str = "FAREBOX_SPONSOR_KEY";
+
+/// The key of the account that pays fees: of the environment, else of the file. `None` when nobody is to pay them.
+pub fn sponsor_key(config: &Config) -> Result<Option<PayeeSigner>, KeyError> {
+    const KEY: &str = "sponsor.key_file";
+    let Some(Sponsor { key_file: path, .. }) = &config.sponsor else { return Ok(None) };
+    let from_environment = of_environment(SPONSOR_KEY_VARIABLE)?;
+    let is_from_environment = from_environment.is_some();
+    let secret = from_environment.map_or_else(|| read(KEY, path), Ok)?;
+    let signer = PrivateKeySigner::from_slice(secret.as_slice()).map_err(|_| {
+        let found = "32 bytes that are no secp256k1 key (zero, or not below the group order)".to_owned();
+        match is_from_environment {
+            true => KeyError::Variable { variable: SPONSOR_KEY_VARIABLE, found },
+            false => KeyError::Malformed { key: KEY, path: path.clone(), found },
+        }
+    })?;
+    Ok(Some(PayeeSigner::from_signer(signer)))
+}
+
+/// The secret in a variable, if it is set.
+fn of_environment(variable: &'static str) -> Result<Option<Secret>, KeyError> {
+    let Some(text) = std::env::var_os(variable) else { return Ok(None) };
+    let text = Zeroizing::new(text.into_encoded_bytes());
+    parse(&text).map(Some).map_err(|found| KeyError::Variable { variable, found })
+}
+
 /// Reads the key that binds challenges, or makes it (mode 0600) when it is absent.
 pub fn challenge_key(path: &Path) -> Result<Secret, KeyError> {
     match make(path) {
@@ -150,10 +177,8 @@ pub const LOCAL_KEY_VARIABLE: &str = "FAREBOX_LOCAL_KEY";
 
 /// The key of the local API: of the environment, else of the file, which is made when absent.
 pub fn local_key(path: &Path) -> Result<Secret, KeyError> {
-    if let Some(text) = std::env::var_os(LOCAL_KEY_VARIABLE) {
-        let text = Zeroizing::new(text.into_encoded_bytes());
-        let malformed = |found| KeyError::Variable { variable: LOCAL_KEY_VARIABLE, found };
-        return parse(&text).map_err(malformed);
+    if let Some(secret) = of_environment(LOCAL_KEY_VARIABLE)? {
+        return Ok(secret);
     }
     match make(path) {
         Ok(()) => tracing::info!(path = %path.display(), "made a new key for the local API"),

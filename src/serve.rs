@@ -96,6 +96,7 @@ pub fn check(path: &Path) -> End {
         keys::check_challenge_key(&config.server.challenge_key_file)?;
         keys::previous_challenge_keys(&config.server.previous_challenge_key_files)?;
         config.server.tls.as_ref().map(Tls::load).transpose()?;
+        keys::sponsor_key(&config)?;
         Ok(keys::payee_key(&config)?)
     });
     match checked {
@@ -174,6 +175,7 @@ async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
     let mut hangups = hangups()?;
     let payee_key = keys::payee_key(&config)?;
+    let sponsor_key = keys::sponsor_key(&config)?;
     let challenge_key = keys::challenge_key(&config.server.challenge_key_file)?;
     let previous_keys = keys::previous_challenge_keys(&config.server.previous_challenge_key_files)?;
     let door_config = door::config(&config, &challenge_key, &previous_keys);
@@ -186,7 +188,7 @@ async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
         (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
     tracing::info!(backend, tables_bytes_max, "vouchers are verified");
     let started = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
-        Ok(panel) => start(&config, &engine, payee_key, (door_config, tls), panel).await,
+        Ok(panel) => start(&config, &engine, (payee_key, sponsor_key), (door_config, tls), panel).await,
         Err(error) => Err(error),
     };
     let Started { settlement, gateway, tariff, admin, local, stop } = match started {
@@ -285,7 +287,7 @@ struct Started {
 async fn start(
     config: &Config,
     engine: &Engine,
-    payee_key: PayeeSigner,
+    (payee_key, sponsor_key): (PayeeSigner, Option<PayeeSigner>),
     (door_config, tls): (farebox_engine::http::DoorConfig, Option<Arc<Tls>>),
     panel: Panel,
 ) -> Result<Started, ServeError> {
@@ -296,7 +298,7 @@ async fn start(
     let admin_address = local_address(&admin_listener)?;
     let doors = local::Doors::open(config).await?;
 
-    let settlement = Settlement::start(config, engine, payee_key).await?;
+    let settlement = Settlement::start(config, engine, payee_key, sponsor_key).await?;
     let door = farebox_engine::http::Door::new(
         engine.clone(),
         settlement.chain(),

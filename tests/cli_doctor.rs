@@ -239,6 +239,14 @@ const BROKEN: &[Broken] = &[
         fix: "PEM",
     },
     Broken {
+        name: "a sponsor without a key",
+        make: |setup| setup.set("sponsor.key_file", "sponsor.key"),
+        check: "keys.sponsor",
+        level: "error",
+        found: "No such file",
+        fix: "install -m 600",
+    },
+    Broken {
         name: "a webhook without a key",
         make: |setup| {
             setup.set("webhook.url", "http://127.0.0.1:9/money");

@@ -17,6 +17,7 @@ sol! {
         function decimals() external pure returns (uint8);
         function balanceOf(address account) external view returns (uint256);
         function transfer(address to, uint256 amount) external returns (bool);
+        function transferWithMemo(address to, uint256 amount, bytes32 memo) external;
         function approve(address spender, uint256 amount) external returns (bool);
         function allowance(address owner, address spender) external view returns (uint256);
     }

@@ -9,8 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use farebox_core::channel::{ChainPosition, Claim, Identity};
-use farebox_core::units::{Address, Amount, B256, ChannelId};
+use farebox_core::units::{Address, Amount, B256, ChannelId, UnixSeconds};
 use farebox_core::voucher::v2;
+
+use crate::sponsor;
 
 /// A boxed future, so that the port is a trait object.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -25,6 +27,14 @@ pub trait Chain: Send + Sync + 'static {
     /// The same for a top-up of a channel that the books know.
     fn top_up(&self, request: TopUpRequest) -> BoxFuture<'_, Result<ToppedUpOnChain, ChainRefusal>>;
 
+    /// Checks that a client's signed transaction is one transfer as ordered and nothing else, gets it into a block, and
+    /// gives its hash when it was executed.
+    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Result<B256, ChainRefusal>> {
+        drop(order);
+        let what = "charges are not taken here".to_owned();
+        Box::pin(async { Err(ChainRefusal::Unavailable { what }) })
+    }
+
     /// Closes a channel with a claim that the books decided, and waits for the receipt.
     fn close(
         &self,
@@ -32,6 +42,33 @@ pub trait Chain: Send + Sync + 'static {
         identity: Arc<Identity>,
         claim: Claim,
     ) -> BoxFuture<'_, Result<ClosedOnChain, CloseFailure>>;
+}
+
+/// A transfer that pays for one request.
+#[derive(Clone)]
+pub struct ChargeOrder {
+    /// The signed transaction, as the client sent it.
+    pub transaction: Vec<u8>,
+    /// The token.
+    pub token: Address,
+    /// Who gets it.
+    pub payee: Address,
+    /// How much, exactly.
+    pub amount: Amount,
+    /// What the transfer must carry: it binds it to one challenge.
+    pub memo: B256,
+    /// When the challenge ends; the transaction must end before.
+    pub expires: UnixSeconds,
+    /// Whether the challenge promised to pay the fees.
+    pub is_sponsored: bool,
+    /// Whether the operator lets an account pay. Asked before anything is broadcast.
+    pub may_pay: Arc<dyn Fn(Address) -> bool + Send + Sync>,
+}
+
+impl std::fmt::Debug for ChargeOrder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ChargeOrder({} of {} to {}, ..)", self.amount, self.token, self.payee)
+    }
 }
 
 /// A client's wish to open a channel.
@@ -54,6 +91,8 @@ pub struct OpenRequest {
     /// What the channel must at least hold beyond what is settled: the price of the first request, its voucher, and what
     /// the operator asks of every channel.
     pub deposit_min: Amount,
+    /// Whether the challenge promised to pay the fees.
+    pub is_sponsored: bool,
 }
 
 /// The terms as the payload states them: to be compared, never to be believed.
@@ -94,6 +133,8 @@ pub struct TopUpRequest {
     pub identity: Arc<Identity>,
     /// By how much the client says that it tops up.
     pub additional_deposit: Amount,
+    /// Whether the challenge promised to pay the fees.
+    pub is_sponsored: bool,
 }
 
 /// A top-up that the chain knows.
@@ -139,6 +180,9 @@ pub enum ChainRefusal {
         /// [`OpenRequest::deposit_min`].
         minimum: Amount,
     },
+    /// It asks for a fee payer, and its fees are not paid; it was not broadcast.
+    #[error("the fees of the transaction are not paid: {0}")]
+    NotSponsored(#[from] sponsor::Refusal),
     /// The chain executed it and it failed.
     #[error("transaction {tx_hash:#x} reverted")]
     Reverted {

@@ -13,6 +13,8 @@
 //! | [`Door`] | reads the credential, checks its challenge, decides which of the flows below it is |
 //! | `open`, `manage` | `open`, `topUp`, `close`, and vouchers that buy nothing yet |
 //! | [`Paid`] | a reservation, and how it ends: captured, or released when dropped |
+//! | `charge` | one transfer for one request, and the proof of an account |
+//! | `accept` | which challenges a client can use |
 //! | [`sse`] | charges a stream of events as it is delivered, and pauses when the money is out |
 //! | [`mcp`] | payments in JSON-RPC messages, for tools |
 //! | [`websocket`] | the same for the messages of a WebSocket, with the words of payment on the socket itself |
@@ -28,11 +30,13 @@
 //! header line; all have the method `tempo` and the intent `session`. Current clients look at
 //! `sessionProtocol` and take the one that they speak. A client that takes the first one blindly gets what
 //! the operator lists first: v2, unless the configuration says otherwise. After a refused credential the
-//! protocol that the client spoke comes first. `Accept-Payment` can only exclude the one method that there
-//! is; the core draft lets a server ignore it then, and so do we.
+//! protocol that the client spoke comes first. A route may take a `charge` as well; its challenge is the last, unless
+//! `Accept-Payment` says otherwise.
 
+mod accept;
 mod answer;
 mod bytes_meter;
+mod charge;
 mod config;
 mod deliver;
 mod door;
@@ -47,6 +51,7 @@ mod offer;
 mod open;
 mod paid;
 mod problem;
+mod reader;
 mod route;
 pub mod sse;
 mod streams;
@@ -56,6 +61,7 @@ pub mod usage;
 pub mod websocket;
 
 pub use answer::DoorBody;
+pub use charge::Charged;
 pub use config::{DoorConfig, Escrow};
 pub use door::{Asked, Decision, Door};
 pub use failures::{FailureRate, RequestRate};

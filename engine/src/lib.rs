@@ -56,6 +56,7 @@
 //! | [`pipeline`] | the engine: queues, shards, one committer, checkpoints |
 //! | [`ledger`] | where the books live: in RocksDB, or in memory for tests |
 //! | [`chain`] | the port through which the door talks to the chain |
+//! | [`sponsor`] | when this server pays the fees of a client's transaction (pure) |
 //! | `http` | the door (feature `http`): 402 answers, a tower layer, metered streams |
 //! | [`verifier`] | verifies without books: one verifier for all threads, on the backend that the environment names |
 //! | [`clock`], [`entropy`] | the only readers of time and randomness |
@@ -85,6 +86,8 @@ pub mod http;
 pub mod ledger;
 #[cfg(feature = "pipeline")]
 pub mod pipeline;
+#[cfg(feature = "pipeline")]
+pub mod sponsor;
 
 pub use farebox_core as core;
 pub use verifier::{BackendVariableError, Verifier, backend_from_environment, verifier_from_environment};

@@ -2,8 +2,11 @@
 
 use farebox_core::units::{Address, ChainId};
 use farebox_core::voucher::ProtocolVersion;
+use farebox_engine::sponsor::{BudgetLimits, Policy};
 use farebox_settlement_plan::Backoff;
-use farebox_settlement_plan::planner::{CallGas, Limits, Policy};
+use farebox_settlement_plan::planner::{CallGas, Limits, Policy as ClaimPolicy};
+
+use crate::signer::PayeeSigner;
 
 /// An escrow whose channels this server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +40,8 @@ pub struct Config {
     pub check: CheckConfig,
     /// How long it is known what was sent.
     pub history: HistoryConfig,
+    /// Who pays the fees of clients' transactions; nobody when `None`.
+    pub sponsor: Option<SponsorConfig>,
 }
 
 /// The address of a WebSocket. It may hold a key, so it is never shown.
@@ -47,6 +52,17 @@ impl std::fmt::Debug for HeadsUrl {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("HeadsUrl(..)")
     }
+}
+
+/// Who pays the fees of clients' transactions, and within which limits.
+#[derive(Clone, Debug)]
+pub struct SponsorConfig {
+    /// The account that pays. The policy's `sponsor` is its address.
+    pub key: PayeeSigner,
+    /// What it pays for.
+    pub policy: Policy,
+    /// What it spends in an hour.
+    pub budget: BudgetLimits,
 }
 
 /// How claims are sent.
@@ -160,7 +176,7 @@ impl Default for HistoryConfig {
 #[derive(Clone, Copy, Debug)]
 pub struct WorkConfig {
     /// When an open channel's value is claimed.
-    pub policy: Policy,
+    pub policy: ClaimPolicy,
     /// What a transaction and a block take.
     pub limits: Limits,
     /// What claims use, before they are simulated.
@@ -187,7 +203,7 @@ pub struct WorkConfig {
 impl Default for WorkConfig {
     fn default() -> Self {
         Self {
-            policy: Policy::default(),
+            policy: ClaimPolicy::default(),
             limits: Limits::default(),
             call_gas: CallGas::default(),
             batches_in_flight_max: 8,
@@ -216,6 +232,7 @@ impl Config {
             work: WorkConfig::default(),
             check: CheckConfig::default(),
             history: HistoryConfig::default(),
+            sponsor: None,
         }
     }
 

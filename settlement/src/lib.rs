@@ -9,6 +9,8 @@
 //! | [`transaction`] | reads clients' transactions (pure) |
 //! | [`client`] | asks the chain's nodes, and doubts their answers |
 //! | `opener` | opens and tops up: checks, broadcast, receipt, event, state |
+//! | `charge` | a transfer that pays for one request: checks, broadcast, receipt |
+//! | `sponsor` | pays the fees of a client's transaction, within a policy and a budget |
 //! | `sender`, [`signer`] | claims in one transaction: simulated, written down, sent, followed to its fate |
 //! | [`intent`], [`quarantine`] | what may have been sent, and what the chain refuses: durable |
 //! | [`fact`], `watcher`, `branch` | the escrows' events, told to the books; once more when the chain replaced blocks |
@@ -25,6 +27,7 @@
 
 mod account;
 mod branch;
+mod charge;
 mod claim;
 pub mod client;
 pub mod config;
@@ -48,6 +51,7 @@ pub mod reconcile;
 mod sender;
 mod settlement;
 pub mod signer;
+mod sponsor;
 mod submit;
 pub mod transaction;
 mod watcher;
@@ -65,7 +69,7 @@ pub mod plan {
 
 pub use account::{BooksAtRest, BooksAtRestError};
 pub use client::{Client, ClientConfig, ClientError};
-pub use config::{Config, Escrow, HeadsUrl};
+pub use config::{Config, Escrow, HeadsUrl, SponsorConfig};
 pub use differences::{Difference, differences};
 pub use history::{Execution, SentFate, SentTransaction};
 pub use intent::{Intent, IntentError};

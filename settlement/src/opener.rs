@@ -14,14 +14,17 @@ use farebox_engine::chain::{
 use crate::client::{ChannelOnChain, Client, Head, Receipt};
 use crate::fact::{Fact, FactKind};
 use crate::opening::Openings;
+use crate::sponsor::Sponsor;
 use crate::submit::{Submitted, expired, submit};
-use crate::transaction::{DecodedOpen, DecodedTopUp, Sponsorship, TransactionError};
+use crate::transaction::{ClientTransaction, DecodedOpen, DecodedTopUp, Sponsorship, TransactionError};
 
 /// Opens and tops up channels for the door.
 pub(crate) struct Opener {
     pub(crate) client: Client,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) openings: Openings,
+    /// Who pays the fees of those that ask for it.
+    pub(crate) sponsor: Option<Sponsor>,
 }
 
 impl Opener {
@@ -31,9 +34,11 @@ impl Opener {
         check_open(&open, &request, self.client.chain_id())?;
         // From here on the watcher keeps what it hears of this channel.
         let _coming = self.openings.begin(open.channel).ok_or_else(too_many)?;
-        let receipt = match submit(&self.client, &open.transaction, self.clock.now()).await? {
+        let receipt = match self.submit(&open.transaction, open.approves_otherwise(), "open").await? {
             Submitted::Mined(receipt) => receipt,
-            Submitted::Expired(head) => return Err(self.conclude_expired(&open, head).await),
+            Submitted::Expired { head, tx_hash } => {
+                return Err(self.conclude_expired(&open, head, tx_hash).await);
+            }
         };
         let tx_hash = receipt.tx_hash;
         if !receipt.success {
@@ -45,15 +50,30 @@ impl Opener {
         Ok(OpenedOnChain { identity: open.identity, deposit, settled, position: event.position, tx_hash })
     }
 
+    /// Gets a client's transaction into a block, with a fee payer if it asks for one.
+    pub(crate) async fn submit(
+        &self,
+        transaction: &ClientTransaction,
+        approves_otherwise: bool,
+        action: &'static str,
+    ) -> Result<Submitted, ChainRefusal> {
+        match (transaction.sponsorship, &self.sponsor) {
+            (Sponsorship::Wanted, Some(sponsor)) => {
+                sponsor.submit(&self.client, &*self.clock, transaction, approves_otherwise, action).await
+            }
+            _ => submit(&self.client, transaction, self.clock.now()).await,
+        }
+    }
+
     /// The validity ended without a receipt. Only the channel's state can say that it never happened: a
     /// receipt may be hidden by a node that is behind.
-    async fn conclude_expired(&self, open: &DecodedOpen, head: Head) -> ChainRefusal {
+    async fn conclude_expired(&self, open: &DecodedOpen, head: Head, tx_hash: B256) -> ChainRefusal {
         let identity = &open.identity;
         let state =
             self.client.channel_at(identity.protocol(), identity.escrow, open.channel, head.number).await;
-        match (state, open.transaction.tx_hash) {
-            (Ok(ChannelOnChain::Absent), _) | (_, None) => expired(),
-            (_, Some(tx_hash)) => ChainRefusal::Unknown { tx_hash },
+        match state {
+            Ok(ChannelOnChain::Absent) => expired(),
+            _ => ChainRefusal::Unknown { tx_hash },
         }
     }
 
@@ -79,13 +99,13 @@ impl Opener {
 
     /// See [`farebox_engine::chain::Chain::top_up`].
     pub(crate) async fn top_up(&self, request: TopUpRequest) -> Result<ToppedUpOnChain, ChainRefusal> {
-        let TopUpRequest { transaction, channel, identity, additional_deposit } = request;
+        let TopUpRequest { transaction, channel, identity, additional_deposit, is_sponsored } = request;
         let top_up = DecodedTopUp::decode(&transaction)?;
-        check_sponsorship(top_up.transaction.sponsorship)?;
+        check_sponsorship(top_up.transaction.sponsorship, is_sponsored)?;
         check_chain(top_up.transaction.chain_id, self.client.chain_id())?;
         top_up.check(channel, &identity, additional_deposit)?;
-        let Submitted::Mined(receipt) = submit(&self.client, &top_up.transaction, self.clock.now()).await?
-        else {
+        let submitted = self.submit(&top_up.transaction, top_up.approves_otherwise(), "topUp").await?;
+        let Submitted::Mined(receipt) = submitted else {
             return Err(expired());
         };
         let tx_hash = receipt.tx_hash;
@@ -161,7 +181,7 @@ pub(crate) fn check_open(
     request: &OpenRequest,
     chain_id: ChainId,
 ) -> Result<(), TransactionError> {
-    check_sponsorship(open.transaction.sponsorship)?;
+    check_sponsorship(open.transaction.sponsorship, request.is_sponsored)?;
     check_chain(open.identity.chain_id, chain_id)?;
     let protocol = match request.terms {
         ClaimedTerms::V1 { .. } => ProtocolVersion::V1,
@@ -217,14 +237,16 @@ fn check_deposit(available: Amount, deposit_min: Amount) -> Result<(), Transacti
     Ok(())
 }
 
-fn check_sponsorship(sponsorship: Sponsorship) -> Result<(), TransactionError> {
+/// Whoever asks for a fee payer must have been promised one.
+pub(crate) fn check_sponsorship(sponsorship: Sponsorship, is_promised: bool) -> Result<(), TransactionError> {
     match sponsorship {
         Sponsorship::None | Sponsorship::Paid(_) => Ok(()),
+        Sponsorship::Wanted if is_promised => Ok(()),
         Sponsorship::Wanted => Err(TransactionError::SponsorshipNotOffered),
     }
 }
 
-fn check_chain(found: ChainId, expected: ChainId) -> Result<(), TransactionError> {
+pub(crate) fn check_chain(found: ChainId, expected: ChainId) -> Result<(), TransactionError> {
     if found != expected {
         return Err(TransactionError::WrongChain { found, expected });
     }

@@ -6,8 +6,8 @@ use farebox_core::channel::{Claim, Identity};
 use farebox_core::journal::Cursor;
 use farebox_core::units::{B256, BlockNumber, ChainId, ChannelId};
 use farebox_engine::chain::{
-    BoxFuture, Chain, ChainRefusal, CloseFailure, ClosedOnChain, OpenRequest, OpenedOnChain, TopUpRequest,
-    ToppedUpOnChain,
+    BoxFuture, Chain, ChainRefusal, ChargeOrder, CloseFailure, ClosedOnChain, OpenRequest, OpenedOnChain,
+    TopUpRequest, ToppedUpOnChain,
 };
 use farebox_engine::{Clock, Engine, SystemClock};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -25,6 +25,7 @@ use crate::opening::Openings;
 use crate::quarantine::Quarantine;
 use crate::sender::Sender;
 use crate::signer::PayeeSigner;
+use crate::sponsor::Sponsor;
 use crate::watcher::{Watcher, WatcherHealth};
 use crate::worker::{Ask, Tools, Worker};
 
@@ -113,7 +114,12 @@ impl Settlement {
             engine: engine.clone(),
             history: History::open(config.history, &engine).await?,
         };
-        let opener = Opener { client: client.clone(), clock: Arc::clone(&clock), openings: openings.clone() };
+        let opener = Opener {
+            client: client.clone(),
+            clock: Arc::clone(&clock),
+            openings: openings.clone(),
+            sponsor: config.sponsor.clone().map(Sponsor::new),
+        };
         let heads = Arc::<Heads>::default();
         let (watcher, watcher_health) = Watcher::new(
             client.clone(),
@@ -237,6 +243,10 @@ impl Chain for Port {
 
     fn top_up(&self, request: TopUpRequest) -> BoxFuture<'_, Result<ToppedUpOnChain, ChainRefusal>> {
         Box::pin(self.opener.top_up(request))
+    }
+
+    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Result<B256, ChainRefusal>> {
+        Box::pin(self.opener.charge(order))
     }
 
     fn close(

@@ -7,7 +7,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
-use alloy::primitives::{Address, B256, Bytes, TxKind, U256};
+use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, U256};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use farebox_core::units::{ChainId, UnixSeconds};
@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 #[cfg(unix)]
 const MODE_OTHERS: u32 = 0o077;
 
-/// The key that may close channels: the payee's own, or the operator's that was advertised.
+/// A key that signs transactions of ours: the payee's own, or the operator's that was advertised; and the sponsor's.
 #[derive(Clone)]
 pub struct PayeeSigner(PrivateKeySigner);
 
@@ -99,6 +99,11 @@ impl PayeeSigner {
     /// The key's account.
     pub fn address(&self) -> Address {
         self.0.address()
+    }
+
+    /// Signs a hash. `None` when the key cannot sign, which a local key always can.
+    pub(crate) fn sign_hash(&self, hash: B256) -> Option<Signature> {
+        self.0.sign_hash_sync(&hash).ok()
     }
 
     /// Signs a transaction. `None` when the key cannot sign, which a local key always can.

@@ -35,7 +35,12 @@ pub(crate) enum Submitted {
     /// It is in a block, executed or reverted.
     Mined(Receipt),
     /// Its validity ended and no receipt was seen, as of this head.
-    Expired(Head),
+    Expired {
+        /// The head.
+        head: Head,
+        /// The transaction.
+        tx_hash: B256,
+    },
 }
 
 /// Gets a client's transaction into a block, or finds it there: a client that got no answer sends it again.
@@ -57,7 +62,7 @@ pub(crate) async fn submit(
     match client.broadcast(&transaction.encoded(), tx_hash).await {
         Broadcast::Taken | Broadcast::Unclear => match client.await_fate(tx_hash, expires_at, wait).await {
             Fate::Mined(receipt) => Ok(Submitted::Mined(receipt)),
-            Fate::Absent(head) => Ok(Submitted::Expired(head)),
+            Fate::Absent(head) => Ok(Submitted::Expired { head, tx_hash }),
             Fate::Unknown => Err(ChainRefusal::Unknown { tx_hash }),
         },
         Broadcast::Refused { code, message } => match find_refused(client, tx_hash).await {

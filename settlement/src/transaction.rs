@@ -7,11 +7,13 @@ pub mod envelope;
 pub mod error;
 pub mod open;
 pub mod top_up;
+pub mod transfer;
 
 pub use envelope::{ClientTransaction, Sponsorship};
 pub use error::TransactionError;
 pub use open::DecodedOpen;
 pub use top_up::DecodedTopUp;
+pub use transfer::DecodedTransfer;
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,13 @@ pub(super) fn expected(key: &str) -> &'static str {
             "a URL, or a path that begins with /, of at most 200 bytes"
         }
         "discovery.upstream_document" => "a path of the upstream, such as \"/openapi.json\"",
+        "sponsor.key_file" => "the path of the key file of the account that pays fees",
+        "sponsor.gas_max" => "gas units, 100000 to 30000000",
+        "sponsor.gas_price_max" => "10^-18 dollars for a unit of gas, above 0",
+        "sponsor.valid_for_s_max" => "seconds, 1 to 3600",
+        "sponsor.fee_max" | "sponsor.budget_per_payer_per_hour" | "sponsor.budget_per_hour" => {
+            "an amount in base units above 0 and below 2^96: a string of decimal digits, such as \"100000\""
+        }
         "webhook.key_file" => "the path of the key file that signs what is sent",
         "upstream.url" | "webhook.url" => {
             "a URL of http or https without credentials, query and fragment, such as \"http://127.0.0.1:9000\""
@@ -50,6 +57,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         | "risk.deny[].signer"
         | "risk.allow[].payer"
         | "risk.allow[].signer"
+        | "sponsor.fee_token"
         | "settlement.fee_token" => {
             "a nonzero address: 0x and 40 hex digits, in lowercase or with a correct checksum"
         }
@@ -90,6 +98,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "route[].methods" => "a list of HTTP methods in capitals, such as [\"GET\", \"POST\"], each once",
         "route[].amount"
         | "route[].suggested_deposit"
+        | "route[].charge"
         | "route[].tokens[].amount"
         | "route[].tokens[].suggested_deposit" => {
             "an amount in base units above 0 and below 2^96: a string of decimal digits, such as \"25\""
@@ -127,6 +136,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         | "route[].bind_body"
         | "route[].free"
         | "route[].paid_empty_post"
+        | "route[].sponsored"
         | "local.allow_remote"
         | "webhook.vouchers"
         | "ledger.allow_volatile" => "true or false",
@@ -147,7 +157,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.resident_bytes_max" => "bytes, 16777216 to 1099511627776",
         "limits.signer_tables_bytes_max" => "bytes, 1048576 to 1099511627776",
         "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk"
-        | "settlement" | "books" | "webhook" | "local" | "discovery" => "a table of keys",
+        | "settlement" | "sponsor" | "books" | "webhook" | "local" | "discovery" => "a table of keys",
         "route[]" => "a table with path, amount, unit and meter",
         _ => "a value of another type",
     }

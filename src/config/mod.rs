@@ -26,6 +26,7 @@ mod risk;
 mod route;
 mod settlement;
 mod source;
+mod sponsor;
 mod webhook;
 
 pub use books::Books;
@@ -36,6 +37,7 @@ pub use parse::{RpcUrl, UpstreamUrl};
 pub use problem::ConfigError;
 pub use route::{Fare, Found, Price, Route, Routes, Transport, read_path};
 pub use settlement::Settlement;
+pub use sponsor::Sponsor;
 pub use webhook::Webhook;
 
 use expected::expected;
@@ -77,6 +79,8 @@ pub struct Config {
     pub risk: farebox_core::channel::Limits,
     /// `[settlement]`
     pub settlement: Settlement,
+    /// `[sponsor]`; `None` when clients pay their fees.
+    pub sponsor: Option<Sponsor>,
     /// `[local]`
     pub local: Local,
     /// `[discovery]`
@@ -264,6 +268,8 @@ impl Config {
         let books = books::books(&raw.books, problems);
         let risk = risk::risk(&raw.risk, problems);
         let settlement = settlement::settlement(&raw.settlement, problems);
+        let token = payee.as_ref().map(|payee| payee.token);
+        let sponsor = sponsor::sponsor(&raw.sponsor, token, directory, problems);
         let local = local::local(&raw.local, directory, problems);
         let discovery = discovery::discovery(raw.discovery.as_ref(), problems);
         let webhook = webhook::webhook(raw.webhook.as_ref(), directory, problems);
@@ -280,6 +286,7 @@ impl Config {
             books: books?,
             risk: risk?,
             settlement: settlement?,
+            sponsor: sponsor?,
             local: local?,
             discovery: discovery?,
             webhook: webhook?,

@@ -32,6 +32,8 @@ pub(super) struct Raw {
     #[serde(default)]
     pub settlement: Settlement,
     #[serde(default)]
+    pub sponsor: Sponsor,
+    #[serde(default)]
     pub books: Books,
     #[serde(default)]
     pub local: Local,
@@ -216,8 +218,13 @@ pub(super) struct Route {
     pub opaque: Option<BTreeMap<String, String>>,
     /// What a client is advised to deposit, in base units.
     pub suggested_deposit: Option<String>,
+    /// What one request costs who pays it by a transfer on chain, in base units; absent: sessions alone.
+    pub charge: Option<String>,
     /// Words for people, shown with the price.
     pub description: Option<String>,
+    /// Whether the sponsor pays the fees of `open` and `topUp` here.
+    #[serde(default = "default_sponsored")]
+    pub sponsored: bool,
     /// Whether an empty `POST` is a paid request here, and not the delivery of a voucher.
     #[serde(default)]
     pub paid_empty_post: bool,
@@ -420,6 +427,43 @@ impl Default for Settlement {
     }
 }
 
+/// `[sponsor]`: who pays the fees of clients' opens and top-ups; without a key file nobody does.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sponsor {
+    /// The key of the account that pays; absent: clients pay.
+    pub key_file: Option<String>,
+    /// In which token it pays; absent: the payee's.
+    pub fee_token: Option<String>,
+    /// The most gas of one transaction.
+    pub gas_max: u64,
+    /// The most that a unit of gas may cost, in 10^-18 dollars.
+    pub gas_price_max: u64,
+    /// The most that one transaction may cost, in base units of the fee token.
+    pub fee_max: String,
+    /// How far ahead a transaction may be valid.
+    pub valid_for_s_max: u64,
+    /// The most that is paid for one payer within an hour, in base units of the fee token.
+    pub budget_per_payer_per_hour: String,
+    /// The most that is paid within an hour.
+    pub budget_per_hour: String,
+}
+
+impl Default for Sponsor {
+    fn default() -> Self {
+        Self {
+            key_file: None,
+            fee_token: None,
+            gas_max: 2_500_000,
+            gas_price_max: 100_000_000_000,
+            fee_max: "100000".into(),
+            valid_for_s_max: 300,
+            budget_per_payer_per_hour: "500000".into(),
+            budget_per_hour: "10000000".into(),
+        }
+    }
+}
+
 /// `[local]`: the engine's API for services beside Farebox.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -496,6 +540,10 @@ pub(super) struct AccessEntry {
     pub channel: Option<String>,
     /// When it ends; absent: never.
     pub until: Option<String>,
+}
+
+const fn default_sponsored() -> bool {
+    true
 }
 
 const fn default_rpc_quorum() -> u64 {

@@ -100,12 +100,16 @@ pub struct Price {
     pub reserve_units: u64,
     /// Other tokens that are taken.
     pub tokens: Vec<TokenPrice>,
+    /// What one request costs who pays by a transfer; `None` takes sessions alone.
+    pub charge: Option<Amount>,
     /// Words for people.
     pub description: Option<String>,
     /// The server's own words.
     pub opaque: BTreeMap<String, String>,
     /// Whether a challenge holds for one request body alone.
     pub bind_body: bool,
+    /// Whether the sponsor pays the fees of `open` and `topUp` here.
+    pub sponsored: bool,
     /// Whether an empty `POST` is a paid request here.
     pub paid_empty_post: bool,
 }
@@ -372,6 +376,10 @@ fn price(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problem
         None => Some(None),
         some => stated(key("suggested_deposit"), some, parse::price, problems).map(Some),
     };
+    let charge = match raw.charge.as_deref() {
+        None => Some(None),
+        some => stated(key("charge"), some, parse::price, problems).map(Some),
+    };
     let description = match raw.description.as_deref() {
         None => Some(None),
         some => stated(key("description"), some, parse::description, problems).map(Some),
@@ -389,9 +397,11 @@ fn price(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problem
         reserve_units: reserve_units?,
         tokens: tokens?,
         suggested_deposit: suggested_deposit?,
+        charge: charge?,
         description: description?,
         opaque: opaque?,
         bind_body: raw.bind_body,
+        sponsored: raw.sponsored,
         paid_empty_post: raw.paid_empty_post,
     })))
 }

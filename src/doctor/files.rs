@@ -105,6 +105,15 @@ pub(super) fn keys(config: &Config, findings: &mut Vec<Finding>) {
             Err(error) => refused(ADMIN, &error),
         });
     }
+    const SPONSOR: &str = "keys.sponsor";
+    match keys::sponsor_key(config) {
+        Ok(None) => {}
+        Ok(Some(key)) => {
+            let found = format!("mode and content are right; {:#x} pays the fees of clients", key.address());
+            findings.push(Finding::ok(SPONSOR, found));
+        }
+        Err(error) => findings.push(refused(SPONSOR, &error)),
+    }
     if let Some(webhook) = &config.webhook {
         const WEBHOOK: &str = "keys.webhook";
         findings.push(match keys::webhook_key(&webhook.key_file) {

@@ -23,7 +23,7 @@ use serde_json::Value;
 
 use super::body::{Body, full};
 use super::problem::Problem;
-use super::{Gateway, digest};
+use super::{Gateway, NO_CHARGE, digest};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The longest answer that is one message.
@@ -85,6 +85,7 @@ impl Gateway {
         let paid = match self.door.decide_offer(asked, offer).await {
             Decision::Paid(paid) => paid,
             Decision::Answer(answer) => return Ok(json(&decided(&message, answer).await)),
+            Decision::Charged(_) => unreachable!("{NO_CHARGE}"),
         };
         match self.send(peer, request, true).await {
             Ok(answer) => {

@@ -33,13 +33,13 @@ use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 
-use super::Gateway;
 use super::body::{Body, full};
 use super::headers::{self, ClientSide};
 use super::idle::{Activity, Watched};
 use super::problem::Problem;
 use super::server::Switch;
 use super::upstream::Upstream;
+use super::{Gateway, NO_CHARGE};
 
 /// The version of the protocol.
 const VERSION: &str = "13";
@@ -162,6 +162,7 @@ impl Gateway {
             match self.door.decide_offer(asked, offer).await {
                 Decision::Answer(answer) => return answer,
                 Decision::Paid(paid) => beginning = Some(paid),
+                Decision::Charged(_) => unreachable!("{NO_CHARGE}"),
             }
         }
         let protocol = first_protocol(request.headers());

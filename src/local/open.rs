@@ -110,6 +110,8 @@ impl Local {
             token,
             operator,
             deposit_min: open.voucher.cumulative.max(self.engine.limits().deposit_min),
+            // The challenge is the service's own; what it promised is not known here.
+            is_sponsored: false,
         };
         let opened = self.chain.open(request).await.map_err(|refusal| problems::chain(&refusal, channel))?;
         let found = opened.identity.channel_id();
@@ -171,6 +173,7 @@ impl Local {
             channel,
             identity: known.identity,
             additional_deposit: top_up.additional_deposit,
+            is_sponsored: false,
         };
         let raised =
             self.chain.top_up(request).await.map_err(|refusal| problems::chain(&refusal, channel))?;

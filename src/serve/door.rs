@@ -35,6 +35,7 @@ pub(super) fn config(
         // The legacy escrow knows no operators.
         door = door.escrow(escrow(ProtocolVersion::V1, v1, Address::ZERO));
     }
+    door.fee_payer = config.sponsor.is_some();
     door.voucher_delta_min = config.voucher.delta_min;
     door.challenge_lifetime_ms = millis(config.server.challenge_lifetime);
     door.failures = config.limits.failures;

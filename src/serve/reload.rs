@@ -63,6 +63,7 @@ fn try_reload(
         ("books", differ(&running.books, &wanted.books)),
         ("settlement", differ(&running.settlement, &wanted.settlement)),
         ("discovery", differ(&running.discovery, &wanted.discovery)),
+        ("sponsor", differ(&running.sponsor, &wanted.sponsor)),
         ("webhook", differ(&running.webhook, &wanted.webhook)),
         ("local", differ(&running.local, &wanted.local)),
     ];

@@ -8,12 +8,12 @@ use farebox_engine::core::units::{Address, Amount, B256, ChannelId};
 use farebox_engine::core::voucher::ProtocolVersion;
 use farebox_settlement::plan::Policy;
 use farebox_settlement::{
-    Client, ClientConfig, ClientError, Escrow, HeadsUrl, PayeeSigner, SettlementHealth, StartError,
-    WatcherHealth,
+    Client, ClientConfig, ClientError, Escrow, HeadsUrl, PayeeSigner, SettlementHealth, SponsorConfig,
+    StartError, WatcherHealth,
 };
 
 use crate::admin::Probe;
-use crate::config::{Config, RpcUrl};
+use crate::config::{Config, RpcUrl, Sponsor};
 
 /// Looks at the chain that may fail in a row before the server says that it is not ready.
 const FAILED_LOOKS_MAX: u32 = 3;
@@ -93,6 +93,7 @@ impl Settlement {
         config: &Config,
         engine: &Engine,
         signer: PayeeSigner,
+        sponsor: Option<PayeeSigner>,
     ) -> Result<Self, SettlementError> {
         let client = client(config)?;
         match check_chain(config, &client).await {
@@ -103,8 +104,13 @@ impl Settlement {
             }
             Err(error) => return Err(error),
         }
+        let mut settings = settings(config);
+        if let (Some(key), Some(Sponsor { policy, budget, .. })) = (sponsor, &config.sponsor) {
+            tracing::info!(sponsor = %key.address(), "the fees of opens and top-ups are paid");
+            settings.sponsor = Some(SponsorConfig { key, policy: *policy, budget: *budget });
+        }
         let settlement =
-            farebox_settlement::Settlement::start(settings(config), engine.clone(), client, signer).await?;
+            farebox_settlement::Settlement::start(settings, engine.clone(), client, signer).await?;
         let chain = settlement.chain();
         Ok(Self { running: Arc::new(Running(Mutex::new(Some(settlement)))), chain })
     }

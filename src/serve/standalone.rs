@@ -44,7 +44,7 @@ async fn settle(path: &Path, config: Config) -> Result<(), ServeError> {
     let admin_address = local_address(&admin_listener)?;
     let (engine, snapshots) = start_engine(&config).await?;
     let begun = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
-        Ok(panel) => match Settlement::start(&config, &engine, key).await {
+        Ok(panel) => match Settlement::start(&config, &engine, key, None).await {
             Ok(settlement) => Ok((panel, settlement)),
             Err(error) => Err(error.into()),
         },

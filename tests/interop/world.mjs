@@ -42,7 +42,7 @@ export async function startWorld(options = {}) {
     cleanUps.push(() => net.stop())
     const upstream = await startUpstream()
     cleanUps.push(() => upstream.stop())
-    const [payer, payee, stranger] = net.accounts.slice(1)
+    const [payer, payee, stranger, sponsor] = net.accounts.slice(1)
     const listen = `127.0.0.1:${await freePort()}`
     const config = await writeConfig(folder, {
       net,
@@ -50,9 +50,10 @@ export async function startWorld(options = {}) {
       payee,
       routes: ROUTES,
       listen,
+      ...(options.sponsored && { sponsor: { ...sponsor, keys: options.sponsored.keys } }),
       ...options.config,
     })
-    const world = { folder, net, upstream, payer, payee, stranger, config, url: `http://${listen}`, chain: reader(net), stop }
+    const world = { folder, net, upstream, payer, payee, stranger, sponsor, config, url: `http://${listen}`, chain: reader(net), stop }
     world.startServer = async () => {
       world.server = await startJsonProgram(FAREBOX, ['serve', '-c', config])
       return world.server
@@ -65,7 +66,7 @@ export async function startWorld(options = {}) {
     }
     world.channels = async () => (await fetch(`http://${world.server.adminListen}/v1/channels`)).json()
     world.balances = (escrow = net.escrowV2) =>
-      world.chain.accounts({ payer: payer.address, payee: payee.address, escrow })
+      world.chain.accounts({ payer: payer.address, payee: payee.address, sponsor: sponsor.address, escrow })
     return world
   } catch (error) {
     await stop()

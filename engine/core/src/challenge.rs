@@ -14,6 +14,7 @@
 //! | [`issued`] | a challenge: its id bound by HMAC, its header, its echo |
 //! | [`key`] | the secret that binds ids |
 //! | [`credential`] | what a client answers: open, top-up, voucher, close |
+//! | [`charge`], [`proof`] | the intent `charge`: one transfer for one request, and the proof of an account |
 //! | [`digest`] | the digest of a request's body |
 //! | [`receipt`] | what a server says after a payment |
 //! | [`snapshot`] | what a client is told of its channel |
@@ -23,6 +24,7 @@
 
 mod auth_params;
 mod base64url;
+pub mod charge;
 pub mod credential;
 pub mod digest;
 pub mod event;
@@ -30,12 +32,14 @@ mod fields;
 pub mod issued;
 pub mod key;
 pub mod problem;
+pub mod proof;
 pub mod receipt;
 pub mod request;
 pub mod rfc3339;
 mod scan;
 pub mod snapshot;
 
+pub use charge::{ChargeCredential, ChargePayload, ChargeReceipt, ChargeRequest};
 pub use credential::{Credential, CredentialError, Payload};
 pub use event::NeedVoucher;
 pub use fields::FieldError;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use farebox_core::challenge::issued::Binding;
 use farebox_core::challenge::rfc3339::UnixMillis;
-use farebox_core::challenge::{Challenge, Problem, ProblemType, Receipt};
+use farebox_core::challenge::{Challenge, Problem, ProblemType, Receipt, charge};
 use farebox_core::channel::Snapshot;
 use farebox_core::units::{Amount, B256, ChannelId};
 use farebox_core::voucher::ProtocolVersion;
@@ -16,9 +16,11 @@ use http_body_util::{BodyExt, Full};
 use metrics::counter;
 
 use super::BoxError;
+use super::charge::CHARGE_LIFETIME_MS;
 use super::door::Inner;
 use super::headers::PAYMENT_RECEIPT;
 use super::offer::{Offer, Quote};
+use super::reader::Reader;
 
 /// The body of every answer that leaves the door.
 pub type DoorBody = UnsyncBoxBody<Bytes, BoxError>;
@@ -66,45 +68,61 @@ impl Inner {
         }
     }
 
-    /// Fresh challenges for a route, the ones of `preferred` first, for a body of this digest if the route binds one.
-    fn challenges(
-        &self,
-        offer: &Offer,
-        preferred: Option<ProtocolVersion>,
-        body_digest: Option<&str>,
-    ) -> Vec<Challenge> {
+    /// Fresh challenges for a route, those that the client can use, in its order; of the session's the ones that it
+    /// spoke before come first.
+    fn challenges(&self, offer: &Offer, reader: &Reader<'_>) -> Vec<Challenge> {
+        let route = offer.route();
+        if reader.wants_to_prove() {
+            return self.charge_challenge(offer, Amount::ZERO, None).into_iter().collect();
+        }
         let mut quotes: Vec<_> = offer.quotes().iter().collect();
         // Stable: otherwise the operator's order stays.
-        quotes.sort_by_key(|quote| preferred.is_some() && preferred != Some(quote.escrow.protocol));
-        let route = offer.route();
-        let digest = body_digest.filter(|_| route.binds_body);
+        quotes.sort_by_key(|quote| reader.spoken.is_some() && reader.spoken != Some(quote.escrow.protocol));
+        let digest = reader.body_digest.filter(|_| route.binds_body);
         let binding = Binding { digest, opaque: offer.opaque() };
         let issue = |quote: &Quote| {
-            let serial = self.challenge_serial.fetch_add(1, Ordering::Relaxed) % EXPIRES_SPREAD_MS;
-            let expires = UnixMillis(self.clock.unix_millis())
-                .saturating_add(self.config.challenge_lifetime_ms.saturating_add(serial));
             let (keys, realm) = (&self.config.keys, &self.config.realm);
+            let expires = self.expires(self.config.challenge_lifetime_ms, self.serial());
             let mut challenge = Challenge::issue_encoded(keys, realm, &quote.encoded, expires, binding);
             challenge.description.clone_from(&route.description);
             challenge
         };
-        quotes.into_iter().map(issue).collect()
+        let mut challenges: Vec<Challenge> = quotes.into_iter().map(issue).collect();
+        challenges.extend(route.charge.and_then(|amount| self.charge_challenge(offer, amount, digest)));
+        match &reader.accept {
+            Some(accept) => accept.choose(challenges, |challenge| (&challenge.method, &challenge.intent)),
+            None => challenges,
+        }
+    }
+
+    /// A fresh challenge of a charge.
+    fn charge_challenge(&self, offer: &Offer, amount: Amount, digest: Option<&str>) -> Option<Challenge> {
+        let serial = self.serial();
+        let request = self.charge_request(amount, offer.route(), serial)?;
+        let binding = Binding { digest, opaque: offer.opaque() };
+        let (keys, realm) = (&self.config.keys, &self.config.realm);
+        let expires = self.expires(CHARGE_LIFETIME_MS, serial);
+        let request = request.encode();
+        let mut challenge = Challenge::issue_for(keys, realm, charge::INTENT, &request, expires, binding);
+        challenge.description.clone_from(&offer.route().description);
+        Some(challenge)
+    }
+
+    fn serial(&self) -> u64 {
+        self.challenge_serial.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// When a challenge ends. No two of one route end in the same moment.
+    fn expires(&self, lifetime_ms: u64, serial: u64) -> UnixMillis {
+        let spread_ms = serial % EXPIRES_SPREAD_MS;
+        UnixMillis(self.clock.unix_millis()).saturating_add(lifetime_ms.saturating_add(spread_ms))
     }
 
     /// The answer to a request that gets nothing.
-    pub(super) fn refuse(
-        &self,
-        problem: &Problem,
-        offer: &Offer,
-        preferred: Option<ProtocolVersion>,
-        body_digest: Option<&str>,
-    ) -> Response<DoorBody> {
+    pub(super) fn refuse(&self, problem: &Problem, offer: &Offer, reader: &Reader<'_>) -> Response<DoorBody> {
         counter!("farebox_door_problems_total", "title" => problem.kind.title()).increment(1);
-        let challenges = if problem.kind.offers_challenge() {
-            self.challenges(offer, preferred, body_digest)
-        } else {
-            Vec::new()
-        };
+        let challenges =
+            if problem.kind.offers_challenge() { self.challenges(offer, reader) } else { Vec::new() };
         let body = problem.to_json(challenges.first().map(|challenge| challenge.id.as_str()));
         let mut answer = problem_answer(problem, body);
         for challenge in &challenges {
@@ -127,7 +145,7 @@ impl Inner {
         if problem.kind.offers_challenge() && problem.kind != ProblemType::InsufficientBalance {
             problem.kind = ProblemType::Conflict;
         }
-        self.refuse(&problem, offer, Some(protocol), None)
+        self.refuse(&problem, offer, &Reader { spoken: Some(protocol), ..Reader::default() })
     }
 }
 

@@ -35,7 +35,8 @@ pub struct DoorConfig {
     pub token: Address,
     /// The least by which a voucher must rise: the same as the engine's policy, which enforces it.
     pub voucher_delta_min: Amount,
-    /// Whether the server pays the fees of `open` and `topUp`.
+    /// Whether the server pays the fees of `open` and `topUp`: then the chain's side must have a sponsor. A route may
+    /// decline.
     pub fee_payer: bool,
     /// How long a challenge holds. Longer than the longest stream: its vouchers reuse the challenge.
     pub challenge_lifetime_ms: u64,
@@ -91,7 +92,7 @@ impl DoorConfig {
                 protocol: escrow.protocol,
                 operator: escrow.operator,
                 voucher_delta_min: self.voucher_delta_min,
-                fee_payer: self.fee_payer,
+                fee_payer: self.fee_payer && route.is_sponsored,
             },
         }
     }

@@ -171,7 +171,7 @@ impl Paid {
 }
 
 /// An answer that nobody pays for. A receipt of somebody else is none of ours.
-fn unpaid<B>(answer: Response<B>) -> Response<DoorBody>
+pub(super) fn unpaid<B>(answer: Response<B>) -> Response<DoorBody>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -194,7 +194,7 @@ fn units_named(headers: &HeaderMap, name: &HeaderName) -> Option<u64> {
     (is_number && values.next().is_none()).then(|| text.parse().ok())?
 }
 
-fn bad_gateway(detail: &'static str) -> Response<DoorBody> {
+pub(super) fn bad_gateway(detail: &'static str) -> Response<DoorBody> {
     let problem = problem::bad_gateway(detail);
     problem_answer(&problem, problem.to_json(None))
 }

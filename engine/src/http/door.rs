@@ -6,8 +6,10 @@ use std::sync::atomic::AtomicU64;
 
 use farebox_core::challenge::rfc3339::UnixMillis;
 use farebox_core::challenge::snapshot::SessionSnapshot;
-use farebox_core::challenge::{Credential, EchoError, Payload, ProblemType, Request, credential};
-use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Snapshot, Spend, Terms};
+use farebox_core::challenge::{
+    ChargeCredential, Credential, EchoError, Payload, ProblemType, Request, credential,
+};
+use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Spend, Terms};
 use farebox_core::units::{Address, Amount, B256, ChannelId};
 use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Verifier, Voucher};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
@@ -15,11 +17,13 @@ use http::{HeaderMap, Method, Response};
 use metrics::counter;
 
 use super::answer::{Balance, DoorBody, managed};
+use super::charge::{Charged, Charges};
 use super::config::{DoorConfig, Escrow};
 use super::failures::{Failures, Requests};
 use super::flight::Flights;
 use super::offer::{Offer, Quote};
 use super::problem::{self, Refused};
+use super::reader::Reader;
 use super::streams::Streams;
 use super::{Paid, Route, headers};
 use crate::chain::Chain;
@@ -78,6 +82,8 @@ pub enum Decision {
     Answer(Response<DoorBody>),
     /// The service: the money is set aside. [`Paid::deliver`] takes the service's answer.
     Paid(Box<Paid>),
+    /// The service: a transfer paid for it. [`Charged::deliver`] takes the service's answer.
+    Charged(Box<Charged>),
 }
 
 /// Stands before a service and takes its fares. Clones share everything.
@@ -97,6 +103,7 @@ pub(super) struct Inner {
     pub(super) streams: Arc<Streams>,
     pub(super) failures: Failures,
     pub(super) requests: Requests,
+    pub(super) charges: Arc<Charges>,
     pub(super) challenge_serial: AtomicU64,
 }
 
@@ -108,7 +115,17 @@ pub(super) struct Checked<'a> {
     pub(super) token: Address,
     /// What the offer asks for one unit; what it asks of who buys nothing does not matter.
     pub(super) price: Amount,
+    /// Whether the challenge promised to pay the fees.
+    pub(super) is_sponsored: bool,
     pub(super) channel: ChannelId,
+}
+
+/// What a challenge of ours asked.
+struct Promised<'a> {
+    escrow: &'a Escrow,
+    token: Address,
+    price: Amount,
+    is_sponsored: bool,
 }
 
 /// What came of a wish to pay.
@@ -148,6 +165,7 @@ impl Door {
             clock,
             transactions,
             streams: Arc::default(),
+            charges: Arc::default(),
             challenge_serial,
         };
         let inner = Arc::new(inner);
@@ -174,7 +192,7 @@ impl Door {
                 if counts_as_failure(problem.kind) {
                     self.inner.failures.address_failed(asked.address, self.inner.clock.unix_millis());
                 }
-                Decision::Answer(self.inner.refuse(&problem, offer, spoken, asked.body_digest))
+                Decision::Answer(self.inner.refuse(&problem, offer, &Reader::of(&asked, spoken)))
             }
         }
     }
@@ -210,12 +228,17 @@ impl Inner {
             counter!("farebox_door_limited_total", "limit" => "address").increment(1);
             return Err(problem::too_many_failures(wait_ms));
         }
-        let credential = Credential::parse(token).map_err(problem::malformed)?;
+        let credential = match Credential::parse(token) {
+            Ok(credential) => credential,
+            // Nearly everything is a session's; what is none may be a charge.
+            Err(_) if ChargeCredential::is_meant(token) => return self.charged(asked, offer, token).await,
+            Err(error) => return Err(problem::malformed(error)),
+        };
         let is_paid = matches!(credential.payload, Payload::Open(_) | Payload::Voucher(_))
             && !asked.is_management(offer.route());
         let checked = self.check(&credential, offer, is_paid, spoken)?;
         if is_paid {
-            check_body(asked, offer.route(), &credential)?;
+            check_body(asked, offer.route(), credential.challenge.digest())?;
         }
         // A close is never refused for that: it frees the payer's money, and ours.
         if !matches!(credential.payload, Payload::Close(_))
@@ -275,7 +298,7 @@ impl Inner {
         let echo = &credential.challenge;
         echo.authenticate(keys, realm, now).map_err(|error| problem::bad_challenge(&error, is_top_up))?;
         let buys = is_paid || matches!(credential.payload, Payload::Open(_));
-        let (escrow, token, price) =
+        let Promised { escrow, token, price, is_sponsored } =
             self.terms_of(echo.request(), offer, is_paid, buys, spoken, is_top_up)?;
         credential.payload.check(escrow.protocol).map_err(problem::malformed)?;
         let channel = credential.payload.channel();
@@ -288,7 +311,7 @@ impl Inner {
                 return Err(problem::other_channel_id(channel));
             }
         }
-        Ok(Checked { credential, escrow, token, price, channel })
+        Ok(Checked { credential, escrow, token, price, is_sponsored, channel })
     }
 
     /// The escrow, the token and the price of a request of ours. Who buys something answers a challenge of this very
@@ -302,13 +325,14 @@ impl Inner {
         buys: bool,
         spoken: &mut Option<ProtocolVersion>,
         is_top_up: bool,
-    ) -> Result<(&Escrow, Address, Amount), Refused> {
+    ) -> Result<Promised<'_>, Refused> {
         let escrow = |quoted: &Escrow| self.config.escrows.iter().find(|escrow| *escrow == quoted);
         if let Some(quote) = offer.quotes().iter().find(|quote| quote.encoded == text)
             && let Some(escrow) = escrow(&quote.escrow)
         {
             *spoken = Some(escrow.protocol);
-            return Ok((escrow, quote.token, quote.price));
+            let is_sponsored = quote.request.details.fee_payer;
+            return Ok(Promised { escrow, token: quote.token, price: quote.price, is_sponsored });
         }
         // Another route's, or one from before a change of hints.
         let unknown = || problem::bad_challenge(&EchoError::Unknown, is_top_up);
@@ -320,7 +344,10 @@ impl Inner {
                 if is_paid { quote.request.same_price(&asked) } else { quote.request.same_terms(&asked) }
             };
             let quote = offer.quotes().iter().find(same).ok_or_else(other)?;
-            return Ok((escrow(&quote.escrow).ok_or_else(other)?, quote.token, quote.price));
+            let escrow = escrow(&quote.escrow).ok_or_else(other)?;
+            // Both: what was promised, and what the route still does.
+            let is_sponsored = asked.details.fee_payer && quote.request.details.fee_payer;
+            return Ok(Promised { escrow, token: quote.token, price: quote.price, is_sponsored });
         }
         let details = &asked.details;
         let ours = self.config.escrows.iter().find(|escrow| {
@@ -328,7 +355,8 @@ impl Inner {
                 == (details.chain_id, details.escrow, details.protocol, details.operator)
         });
         let escrow = ours.filter(|_| asked.recipient == self.config.payee).ok_or_else(other)?;
-        Ok((escrow, asked.currency, asked.amount))
+        let is_sponsored = details.fee_payer && self.config.fee_payer;
+        Ok(Promised { escrow, token: asked.currency, price: asked.amount, is_sponsored })
     }
 
     /// The credential's voucher, well-formed and not verified yet.
@@ -419,8 +447,20 @@ impl Inner {
         let balance = Balance::of(checked.channel, &reply.snapshot);
         let receipt = self.receipt(&checked.credential.challenge.id, balance, None, tx_hash);
         let mut answer = managed(&receipt);
-        if *asked.method == Method::HEAD {
-            add_snapshot(answer.headers_mut(), checked, &reply.snapshot);
+        if *asked.method == Method::HEAD
+            && let Some(descriptor) = checked.credential.payload.descriptor()
+        {
+            let books = &reply.snapshot;
+            let snapshot = SessionSnapshot {
+                channel: checked.channel,
+                chain_id: checked.escrow.chain_id,
+                escrow: checked.escrow.address,
+                descriptor,
+                books,
+                // Nothing was asked for, so what is charged or set aside already is enough.
+                required: books.spent.checked_add(books.reserved).unwrap_or(books.accepted),
+            };
+            add_snapshot(answer.headers_mut(), &snapshot);
         }
         Ok(Decision::Answer(answer))
     }
@@ -460,9 +500,9 @@ impl Inner {
 }
 
 /// Checks that a paid request brings the body that its challenge was issued for.
-fn check_body(asked: Asked<'_>, route: &Route, credential: &Credential) -> Result<(), Refused> {
+pub(super) fn check_body(asked: Asked<'_>, route: &Route, bound: Option<&str>) -> Result<(), Refused> {
     let wanted = asked.body_digest.filter(|_| route.binds_body);
-    match (credential.challenge.digest(), wanted) {
+    match (bound, wanted) {
         (None, None) => Ok(()),
         (Some(bound), _) if Some(bound) == asked.body_digest => Ok(()),
         _ => Err(problem::other_body()),
@@ -486,20 +526,10 @@ const fn counts_as_failure(kind: ProblemType) -> bool {
     )
 }
 
-/// Tells a client that asks with `HEAD` and a good voucher what the books hold of its channel (v2).
-fn add_snapshot(headers: &mut HeaderMap, checked: &Checked<'_>, books: &Snapshot) {
-    let Some(descriptor) = checked.credential.payload.descriptor() else { return };
-    let snapshot = SessionSnapshot {
-        channel: checked.channel,
-        chain_id: checked.escrow.chain_id,
-        escrow: checked.escrow.address,
-        descriptor,
-        books,
-        // Nothing was asked for, so what is charged or set aside already is enough.
-        required: books.spent.checked_add(books.reserved).unwrap_or(books.accepted),
-    };
+/// Tells a client what the books hold of its channel (v2).
+pub(super) fn add_snapshot(headers: &mut HeaderMap, snapshot: &SessionSnapshot<'_>) {
     let texts = [
-        (headers::PAYMENT_SESSION, checked.channel.to_string()),
+        (headers::PAYMENT_SESSION, snapshot.channel.to_string()),
         (headers::PAYMENT_SESSION_SNAPSHOT, snapshot.to_header()),
     ];
     for (name, text) in texts {

@@ -118,6 +118,11 @@ where
             let answer = call(&mut service, Request::from_parts(parts, body)).await;
             paid.deliver(answer).await
         }
+        Decision::Charged(charged) => {
+            charged.prepare(&mut parts.headers);
+            let answer = call(&mut service, Request::from_parts(parts, body)).await;
+            charged.deliver(answer).await
+        }
     }
 }
 

@@ -49,6 +49,7 @@ impl Inner {
             channel,
             identity: known.identity,
             additional_deposit: top_up.additional_deposit,
+            is_sponsored: checked.is_sponsored,
         };
         let flight = (channel, keccak256(&request.transaction));
         let shared = Arc::clone(self);

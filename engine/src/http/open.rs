@@ -42,6 +42,7 @@ impl Inner {
             operator: escrow.operator,
             // A deposit below the first voucher, or one that the operator refuses, would be broadcast for nothing.
             deposit_min: checked.price.max(open.voucher.cumulative).max(self.engine.limits().deposit_min),
+            is_sponsored: checked.is_sponsored,
         };
         let advertised = self.config.advertised(escrow, checked.token);
         let flight = (channel, keccak256(&request.transaction));
@@ -72,10 +73,14 @@ impl Inner {
             return Err(problem::other_channel_id(channel));
         }
         opened.identity.check(advertised).map_err(|rejection| problem::rejection(&rejection, channel))?;
+        let (payer, token) = (opened.identity.payer(), opened.identity.token());
         let entered =
             self.engine.open(opened.identity, opened.deposit, opened.settled, opened.position).await;
         match entered {
-            Ok(Verdict::Accepted(_)) => Ok(Landed { tx_hash }),
+            Ok(Verdict::Accepted(_)) => {
+                self.remember(payer, token, channel).await;
+                Ok(Landed { tx_hash })
+            }
             Ok(Verdict::Rejected(refusal)) => Err(problem::refusal(&refusal, channel)),
             Err(error) => Err(problem::engine(&error)),
         }

@@ -4,15 +4,16 @@
 //! unless the rejection proves that a voucher of the payer was verified first (rule 3). What is on chain
 //! (deposit, close request) is public.
 
+use farebox_core::challenge::proof::ProofError;
 use farebox_core::challenge::{CredentialError, EchoError, Problem, ProblemType};
 use farebox_core::channel::Rejection;
-use farebox_core::units::ChannelId;
+use farebox_core::units::{B256, ChannelId};
 use farebox_core::voucher::VoucherError;
 
 use super::headers::IdempotencyKeyError;
 use crate::chain::{ChainRefusal, CloseFailure};
 use crate::pipeline::report_limited;
-use crate::{EngineError, Refusal};
+use crate::{EngineError, Refusal, sponsor};
 
 /// A refusal on its way to the answer. Boxed: it is the rare case of every result here.
 pub type Refused = Box<Problem>;
@@ -213,6 +214,7 @@ pub fn chain(refusal: &ChainRefusal, channel: ChannelId) -> Refused {
         | ChainRefusal::Reverted { .. } => {
             Box::new(Problem::new(ProblemType::VerificationFailed, refusal.to_string()).on(channel))
         }
+        ChainRefusal::NotSponsored(refusal) => not_sponsored(refusal, channel),
         ChainRefusal::Unavailable { .. } => {
             unavailable("the chain cannot be reached; nothing was broadcast, try again")
         }
@@ -220,6 +222,49 @@ pub fn chain(refusal: &ChainRefusal, channel: ChannelId) -> Refused {
             "the transaction was broadcast and its receipt is not known yet; send the same credential again",
         ),
     }
+}
+
+/// A charge that did not arrive, or may not have arrived.
+pub(super) fn charge(refusal: &ChainRefusal) -> Refused {
+    // It is about no channel.
+    Box::new(Problem { channel: None, ..*chain(refusal, ChannelId(B256::ZERO)) })
+}
+
+/// A charge that is answered in a way that is not taken here.
+pub(super) fn charge_mode() -> Refused {
+    let detail =
+        "payload.type is not what the challenge asks, expected transaction, or proof for an amount of 0";
+    refused(ProblemType::VerificationFailed, detail)
+}
+
+/// A proof that does not hold.
+pub(super) fn bad_proof(error: &ProofError) -> Refused {
+    refused(ProblemType::VerificationFailed, error.to_string())
+}
+
+/// The same charge is being served.
+pub(super) fn charge_in_flight() -> Refused {
+    let problem = Problem::new(ProblemType::Conflict, "a request with this credential is being served");
+    Box::new(problem.retry_after(RETRY_SOON_S))
+}
+
+/// A charge that was delivered before.
+pub(super) fn used_up() -> Refused {
+    refused(ProblemType::InvalidChallenge, "the challenge was paid and delivered before")
+}
+
+/// Fees that are not paid. What time heals says so; the rest is a matter of the transaction.
+fn not_sponsored(refusal: &sponsor::Refusal, channel: ChannelId) -> Refused {
+    let (kind, retry_after_s) = match refusal {
+        sponsor::Refusal::PayerBudget { retry_after_s } => {
+            (ProblemType::TooManyRequests, Some(*retry_after_s))
+        }
+        sponsor::Refusal::Budget { retry_after_s } => (ProblemType::Unavailable, Some(*retry_after_s)),
+        sponsor::Refusal::Empty => (ProblemType::Unavailable, Some(RETRY_SETTLED_S)),
+        _ => (ProblemType::VerificationFailed, None),
+    };
+    let detail = format!("the server does not pay the fees of the transaction: {refusal}");
+    Box::new(Problem { retry_after_s, ..Problem::new(kind, detail).on(channel) })
 }
 
 /// A close that did not happen, or may not have happened (rule 10).

@@ -85,12 +85,16 @@ pub struct Route {
     pub suggested_deposit: Option<Amount>,
     /// Other tokens that are taken, each with its price.
     pub other_tokens: Vec<TokenPrice>,
+    /// What one request costs who pays it at once, by a transfer on chain (`charge`); `None` takes sessions alone.
+    pub charge: Option<Amount>,
     /// Words for people, in visible ASCII.
     pub description: Option<String>,
     /// The server's own words, which clients repeat unchanged: names in visible ASCII, and texts.
     pub opaque: BTreeMap<String, String>,
     /// Whether a challenge holds for one request body alone. It needs [`super::Asked::body_digest`].
     pub binds_body: bool,
+    /// Whether the server pays the fees of `open` and `topUp` here, if it does at all ([`super::DoorConfig::fee_payer`]).
+    pub is_sponsored: bool,
     /// Whether a `POST` without a body is a paid request here. Else it is how a voucher is handed in
     /// without buying anything; then `HEAD` is the way for that.
     pub pays_for_empty_post: bool,
@@ -116,9 +120,11 @@ impl Route {
             reserve_units: 1,
             suggested_deposit: None,
             other_tokens: Vec::new(),
+            charge: None,
             description: None,
             opaque: BTreeMap::new(),
             binds_body: false,
+            is_sponsored: true,
             pays_for_empty_post: false,
         }
     }
@@ -131,6 +137,11 @@ impl Route {
     /// Sets so many units aside before the service is asked.
     pub fn reserve(self, units: NonZeroU64) -> Self {
         Self { reserve_units: units.get(), ..self }
+    }
+
+    /// Takes a transfer of `amount` for a request, beside the session.
+    pub fn or_charge(self, amount: Amount) -> Self {
+        Self { charge: Some(amount), ..self }
     }
 
     /// Takes one more token.

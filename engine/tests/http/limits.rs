@@ -178,6 +178,7 @@ async fn from(world: &World, address: &str, header: &str) -> (u16, Option<u64>) 
             paid.release().await;
             (200, None)
         }
+        farebox_engine::http::Decision::Charged(charged) => panic!("charged: {charged:?}"),
         farebox_engine::http::Decision::Answer(answer) => {
             let seen = seen(answer).await;
             let wait = seen.header("retry-after").map(|text| text.parse().unwrap());

@@ -2,6 +2,7 @@
 #![cfg(feature = "http")]
 
 mod answers;
+mod charge;
 mod layer;
 mod limits;
 mod manage;

@@ -5,7 +5,7 @@ use farebox_core::channel::Terms;
 use farebox_core::units::{Address, Amount};
 use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::Config;
-use farebox_engine::http::{Asked, Decision, Route, TokenPrice};
+use farebox_engine::http::{Asked, Decision, DoorConfig, Route, TokenPrice};
 use http::Method;
 use http::header::HeaderMap;
 
@@ -69,6 +69,7 @@ async fn ask(world: &World, method: Method, header: Option<&str>, digest: Option
             paid.release().await;
             Ok(())
         }
+        Decision::Charged(_) => Ok(()),
         Decision::Answer(answer) => Err(seen(answer).await),
     }
 }
@@ -169,4 +170,37 @@ async fn a_repeated_top_up_has_the_same_balance() {
     assert_eq!(balance(&receipts[1]), balance(&receipts[0]));
     let payload = Payload::Voucher(client.fields(400));
     assert_eq!(world.get(&client.header(&challenge, payload)).await.status, 200);
+}
+
+/// What `fee_payer` the challenges of a world say, by escrow.
+async fn promises(world: &World) -> Vec<bool> {
+    let challenges = world.challenges().await;
+    challenges.iter().map(|challenge| challenge.decode_request().unwrap().details.fee_payer).collect()
+}
+
+#[tokio::test]
+async fn fees_are_paid_where_the_challenge_promised_it() {
+    for (server, route, promised) in [(true, true, true), (true, false, false), (false, true, false)] {
+        let mut world =
+            World::with(DoorConfig { fee_payer: server, ..config(Address::ZERO) }, Config::default());
+        world.route.is_sponsored = route;
+        assert_eq!(promises(&world).await, [promised, promised]);
+        let client = Client::new(&world, ProtocolVersion::V2, 1);
+        let challenge = world.challenge(ProtocolVersion::V2).await;
+        assert_eq!(world.get(&client.open(&challenge, 1_000, 100)).await.status, 200);
+        assert_eq!(world.chain.was_sponsored.lock().take(), Some(promised));
+        let top_up = empty(authorization(&client.top_up(&challenge, 500)));
+        assert_eq!(world.answer(Method::POST, top_up).await.status, 204);
+        assert_eq!(world.chain.was_sponsored.lock().take(), Some(promised));
+    }
+}
+
+#[tokio::test]
+async fn a_route_that_stopped_to_pay_fees_keeps_no_old_promise() {
+    let mut world = World::with(DoorConfig { fee_payer: true, ..config(Address::ZERO) }, Config::default());
+    let challenge = world.challenge(ProtocolVersion::V2).await;
+    world.route.is_sponsored = false;
+    let client = Client::new(&world, ProtocolVersion::V2, 1);
+    assert_eq!(world.get(&client.open(&challenge, 1_000, 100)).await.status, 200);
+    assert_eq!(world.chain.was_sponsored.lock().take(), Some(false));
 }

@@ -14,8 +14,8 @@ use farebox_core::channel::{ChainPosition, Claim, Identity, Snapshot, Terms};
 use farebox_core::units::{Address, Amount, B256, ChainId, ChannelId, UnixSeconds};
 use farebox_core::voucher::{AnyDomain, ProtocolVersion, Voucher, v1, v2};
 use farebox_engine::chain::{
-    BoxFuture, Chain, ChainRefusal, ClaimedTerms, CloseFailure, ClosedOnChain, OpenRequest, OpenedOnChain,
-    TopUpRequest, ToppedUpOnChain,
+    BoxFuture, Chain, ChainRefusal, ChargeOrder, ClaimedTerms, CloseFailure, ClosedOnChain, OpenRequest,
+    OpenedOnChain, TopUpRequest, ToppedUpOnChain,
 };
 use farebox_engine::clock::ManualClock;
 use farebox_engine::http::{Asked, Decision, Door, DoorBody, DoorConfig, Escrow, Paid, Route};
@@ -31,6 +31,8 @@ pub const PAYEE: Address = Address::repeat_byte(0x70);
 pub const TOKEN: Address = Address::repeat_byte(0x20);
 pub const ESCROW_V1: Address = Address::repeat_byte(0xE7);
 pub const PRICE: Amount = Amount::new(100);
+/// Who pays the double's charges.
+pub const CHARGED: Address = Address::repeat_byte(0xC4);
 pub const REALM: &str = "test.local";
 pub const SECRET: [u8; 32] = [7; 32];
 const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
@@ -40,6 +42,10 @@ const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 pub struct ChainDouble {
     pub opens: AtomicUsize,
     pub top_ups: AtomicUsize,
+    pub charges: Mutex<Vec<ChargeOrder>>,
+    pub fail_charge: Mutex<Option<ChainRefusal>>,
+    /// Whether the last open or top-up was promised a sponsor.
+    pub was_sponsored: Mutex<Option<bool>>,
     pub claims: Mutex<Vec<Claim>>,
     /// The next answers of each kind, if not success.
     pub fail_open: Mutex<Option<ChainRefusal>>,
@@ -80,6 +86,7 @@ impl Chain for ChainDouble {
                 }
             }
             self.opens.fetch_add(1, Ordering::SeqCst);
+            *self.was_sponsored.lock() = Some(request.is_sponsored);
             self.time_passes().await;
             if let Some(refusal) = self.fail_open.lock().take() {
                 return Err(refusal);
@@ -108,6 +115,7 @@ impl Chain for ChainDouble {
     fn top_up(&self, request: TopUpRequest) -> BoxFuture<'_, Result<ToppedUpOnChain, ChainRefusal>> {
         Box::pin(async move {
             self.top_ups.fetch_add(1, Ordering::SeqCst);
+            *self.was_sponsored.lock() = Some(request.is_sponsored);
             self.time_passes().await;
             if let Some(refusal) = self.fail_top_up.lock().take() {
                 return Err(refusal);
@@ -117,6 +125,17 @@ impl Chain for ChainDouble {
             deposits.insert(request.channel, deposit);
             let position = ChainPosition { block: 2, log_index: 0 };
             Ok(ToppedUpOnChain { deposit, cancels_close: true, position, tx_hash: B256::repeat_byte(0x0B) })
+        })
+    }
+
+    fn charge(&self, order: ChargeOrder) -> BoxFuture<'_, Result<B256, ChainRefusal>> {
+        Box::pin(async move {
+            self.time_passes().await;
+            if !(order.may_pay)(CHARGED) {
+                return Err(ChainRefusal::BadTransaction { what: "its account may not pay here".into() });
+            }
+            self.charges.lock().push(order);
+            self.fail_charge.lock().take().map_or(Ok(B256::repeat_byte(0x0C)), Err)
         })
     }
 
@@ -221,6 +240,7 @@ impl World {
         match self.decide(method, &headers, &self.route).await {
             Decision::Answer(answer) => seen(answer).await,
             Decision::Paid(paid) => panic!("served: {paid:?}"),
+            Decision::Charged(charged) => panic!("served: {charged:?}"),
         }
     }
 
@@ -228,6 +248,7 @@ impl World {
     pub async fn paid(&self, header: &str) -> Paid {
         match self.decide(Method::GET, &authorization(header), &self.route).await {
             Decision::Paid(paid) => *paid,
+            Decision::Charged(charged) => panic!("charged: {charged:?}"),
             Decision::Answer(answer) => panic!("{:?}", seen(answer).await),
         }
     }
@@ -241,6 +262,7 @@ impl World {
         match self.decide(method, &headers, &self.route).await {
             Decision::Answer(answer) => seen(answer).await,
             Decision::Paid(paid) => seen(paid.deliver(hello()).await).await,
+            Decision::Charged(charged) => seen(charged.deliver(hello()).await).await,
         }
     }
 

@@ -7,11 +7,11 @@
 use std::fmt;
 use std::num::NonZeroU64;
 
-use alloy::primitives::{Address, B256, Bytes, TxKind, hex};
+use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, hex};
 use alloy_rlp::{EMPTY_STRING_CODE, Header};
 use farebox_core::units::{ChainId, UnixSeconds};
-use tempo_primitives::AASigned;
 use tempo_primitives::transaction::FEE_PAYER_SIGNATURE_MARKER;
+use tempo_primitives::{AASigned, TempoSignature};
 
 use super::TransactionError;
 
@@ -74,6 +74,14 @@ pub struct ClientTransaction {
     pub fee_token: Option<Address>,
     /// How much gas it may use.
     pub gas_limit: u64,
+    /// What a unit of gas may cost in all, in 10^-18 dollars.
+    pub gas_price: u128,
+    /// What the block's proposer is offered of it.
+    pub priority_fee: u128,
+    /// Whether an access key signed for the sender.
+    pub is_by_access_key: bool,
+    /// Whether it authorizes a new access key.
+    pub authorizes_key: bool,
     /// What it does, in order.
     pub calls: Vec<ClientCall>,
     signed: AASigned,
@@ -149,9 +157,36 @@ impl ClientTransaction {
             sponsorship,
             fee_token: tx.fee_token,
             gas_limit: tx.gas_limit,
+            gas_price: tx.max_fee_per_gas,
+            priority_fee: tx.max_priority_fee_per_gas,
+            is_by_access_key: matches!(signed.signature(), TempoSignature::Keychain(_)),
+            authorizes_key: tx.key_authorization.is_some(),
             calls: plain_calls(&signed)?,
             signed,
         })
+    }
+
+    /// The same transaction with a fee payer, whose signature is `sign`'s of the hash that it is given. `None` when
+    /// nobody is asked for, or nobody signs.
+    ///
+    /// Neither the sender's signature nor what a v2 channel id holds of the transaction changes: both leave the fee
+    /// payer and the fee token out.
+    pub(crate) fn sponsored(
+        &self,
+        fee_token: Address,
+        sign: impl FnOnce(B256) -> Option<Signature>,
+    ) -> Option<Self> {
+        if self.sponsorship != Sponsorship::Wanted {
+            return None;
+        }
+        let (mut tx, signature, _) = self.signed.clone().into_parts();
+        tx.fee_token = Some(fee_token);
+        tx.fee_payer_signature = Some(sign(tx.fee_payer_signature_hash(self.sender))?);
+        let sponsored = Self::from_signed(tx.into_signed(signature)).ok()?;
+        let is_same = sponsored.sender == self.sender
+            && sponsored.expiring_nonce_hash == self.expiring_nonce_hash
+            && sponsored.calls == self.calls;
+        is_same.then_some(sponsored)
     }
 
     /// The bytes to broadcast: the canonical encoding, to which [`Self::tx_hash`] belongs.

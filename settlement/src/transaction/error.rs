@@ -194,6 +194,36 @@ pub enum TransactionError {
         /// What is needed.
         expected: Amount,
     },
+    /// A transfer is of another amount.
+    #[error("the transaction transfers {found}, expected {expected}")]
+    WrongTransfer {
+        /// The transaction's.
+        found: U256,
+        /// The challenge's.
+        expected: Amount,
+    },
+    /// A transfer is for another challenge.
+    #[error("the transfer's memo is {found}, expected the challenge's, {expected}")]
+    WrongMemo {
+        /// The transaction's.
+        found: B256,
+        /// The challenge's.
+        expected: B256,
+    },
+    /// A transaction outlives its challenge.
+    #[error("the transaction is valid until {}, expected no later than the challenge, {}", valid_before.0, expires.0)]
+    OutlivesChallenge {
+        /// When it ends.
+        valid_before: UnixSeconds,
+        /// When the challenge ends.
+        expires: UnixSeconds,
+    },
+    /// The operator's lists.
+    #[error("the account {payer} may not pay here")]
+    NotAllowed {
+        /// Who signed.
+        payer: Address,
+    },
     /// The top-up is not by what the client says.
     #[error("the transaction tops up by {found}, the credential says {expected}")]
     WrongAmount {

@@ -44,6 +44,11 @@ impl DecodedOpen {
         Self::from_transaction(ClientTransaction::decode(bytes)?)
     }
 
+    /// Whether it approves something else than it deposits (v1).
+    pub fn approves_otherwise(&self) -> bool {
+        approves_otherwise(&self.transaction.calls, self.deposit)
+    }
+
     fn from_transaction(transaction: ClientTransaction) -> Result<Self, TransactionError> {
         let (escrow, terms, deposit) = match transaction.calls.as_slice() {
             [open] => read_v2(&transaction, open)?,
@@ -118,6 +123,13 @@ pub(super) fn check_approval(
         return Err(TransactionError::ApproveAmount { found: approve.amount, expected: deposit });
     }
     Ok(())
+}
+
+/// Whether the first call of a transaction approves something else than `deposit`. One without an approval does not.
+pub(super) fn approves_otherwise(calls: &[ClientCall], deposit: Amount) -> bool {
+    let [approve, _] = calls else { return false };
+    let approve: Result<ITIP20::approveCall, _> = arguments(0, approve, "approve of the token");
+    approve.map_or(true, |approve| approve.amount != alloy::primitives::U256::from(deposit.get()))
 }
 
 /// Reads the arguments of one function, in their canonical encoding and no other.

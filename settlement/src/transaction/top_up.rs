@@ -11,7 +11,7 @@ use farebox_core::units::{Amount, ChannelId};
 use farebox_core::voucher::v2;
 
 use super::envelope::ClientCall;
-use super::open::{arguments, check_approval};
+use super::open::{approves_otherwise, arguments, check_approval};
 use super::{ClientTransaction, TransactionError};
 use farebox_contracts::v1::ITempoStreamChannel;
 use farebox_contracts::v2::ITIP20ChannelReserve;
@@ -64,6 +64,11 @@ impl DecodedTopUp {
             }
         };
         Ok(Self { transaction, escrow, channel, additional_deposit, approve })
+    }
+
+    /// Whether it approves something else than it deposits (v1).
+    pub fn approves_otherwise(&self) -> bool {
+        approves_otherwise(&self.transaction.calls, self.additional_deposit)
     }
 
     /// Compares it with the channel that it must top up. Only the payer can: the escrow says so, and it is

@@ -10,5 +10,6 @@ mod open;
 mod plain;
 mod reorg;
 mod restart;
+mod sponsor;
 mod watch;
 mod watchtower;

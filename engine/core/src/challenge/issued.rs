@@ -105,13 +105,25 @@ impl Challenge {
         expires: UnixMillis,
         binding: Binding<'_>,
     ) -> Self {
+        Self::issue_for(keys, realm, INTENT, request, expires, binding)
+    }
+
+    /// The same for another intent of the method.
+    pub fn issue_for(
+        keys: &ChallengeKeys,
+        realm: &Realm,
+        intent: &str,
+        request: &str,
+        expires: UnixMillis,
+        binding: Binding<'_>,
+    ) -> Self {
         let expires = rfc3339::format_millis(expires);
         let slot = |value: Option<&'_ str>| value.map(ToString::to_string);
         let Binding { digest, opaque } = binding;
         let id = keys.sign(&[
             realm.as_str(),
             METHOD,
-            INTENT,
+            intent,
             request,
             &expires,
             digest.unwrap_or_default(),
@@ -121,7 +133,7 @@ impl Challenge {
             id,
             realm: realm.to_string(),
             method: METHOD.into(),
-            intent: INTENT.into(),
+            intent: intent.into(),
             request: request.into(),
             expires: Some(expires),
             digest: slot(digest),
@@ -272,6 +284,11 @@ impl Echo {
         &self.request
     }
 
+    /// Until when the challenge holds, as it is on the wire.
+    pub fn expires(&self) -> Option<&str> {
+        self.expires.as_deref()
+    }
+
     /// The digest of the body that the challenge holds for.
     pub fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
@@ -296,7 +313,18 @@ impl Echo {
         realm: &Realm,
         now: UnixMillis,
     ) -> Result<(), EchoError> {
-        let ours = self.realm == realm.as_str() && self.method == METHOD && self.intent == INTENT;
+        self.authenticate_for(INTENT, keys, realm, now)
+    }
+
+    /// The same for a challenge of another intent of the method.
+    pub fn authenticate_for(
+        &self,
+        intent: &str,
+        keys: &ChallengeKeys,
+        realm: &Realm,
+        now: UnixMillis,
+    ) -> Result<(), EchoError> {
+        let ours = self.realm == realm.as_str() && self.method == METHOD && self.intent == intent;
         let expires = self.expires.as_deref().unwrap_or_default();
         let slots = [
             self.realm.as_str(),

@@ -21,6 +21,7 @@ async fn top_up(world: &World, opened: &Opened, amount: u128) -> farebox_engine:
         channel: opened.channel,
         identity: Arc::new(opened.identity.clone()),
         additional_deposit: Amount::new(amount),
+        is_sponsored: false,
     };
     world.settlement.chain().top_up(request).await.expect("a top-up")
 }

@@ -121,6 +121,7 @@ async fn a_top_up_cancels_a_close_request() {
         channel: opened.channel,
         identity: std::sync::Arc::new(opened.identity.clone()),
         additional_deposit: Amount::new(1),
+        is_sponsored: false,
     };
     let raised = settlement.chain().top_up(request).await.expect("a top-up");
     assert!(raised.cancels_close);

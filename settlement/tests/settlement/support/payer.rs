@@ -3,10 +3,11 @@
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use alloy::primitives::{Address, B256, TxKind, U256};
+use alloy::primitives::{Address, B256, Signature, TxKind, U256};
 use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::SolCall;
+use alloy_rlp::Header;
 use farebox_contracts::tip20::ITIP20;
 use farebox_contracts::v1::ITempoStreamChannel;
 use farebox_contracts::v2::ITIP20ChannelReserve;
@@ -26,6 +27,38 @@ pub struct Payer {
     pub key: PrivateKeySigner,
     pub chain_id: ChainId,
     pub token: Address,
+}
+
+/// How a transaction asks for a fee payer.
+#[derive(Clone, Copy, Debug)]
+pub enum Form {
+    /// Type 0x76 with a signature of zeros.
+    EmptySignature,
+    /// Type 0x76 with the byte 0x00 in the signature's place.
+    Placeholder,
+    /// Type 0x78 with a sender's address there.
+    Envelope(Address),
+}
+
+/// Turns the placeholder's form into an envelope that names `sender`.
+fn envelope(placeholder: &[u8], sender: Address) -> Vec<u8> {
+    const FEE_PAYER_FIELD: usize = 11;
+    let mut rest = &placeholder[1..];
+    let fields = Header::decode_bytes(&mut rest, true).expect("a list");
+    let mut tail = fields;
+    for _ in 0..FEE_PAYER_FIELD {
+        let Header { payload_length, .. } = Header::decode(&mut tail).expect("a field");
+        tail = &tail[payload_length..];
+    }
+    let before = &fields[..fields.len() - tail.len()];
+    let mut list = before.to_vec();
+    list.push(0x94);
+    list.extend_from_slice(sender.as_slice());
+    list.extend_from_slice(&tail[1..]);
+    let mut bytes = vec![0x78];
+    Header { list: true, payload_length: list.len() }.encode(&mut bytes);
+    bytes.extend(list);
+    bytes
 }
 
 /// A signed open, and the channel that it makes.
@@ -106,6 +139,11 @@ impl Payer {
 
     /// A signed v1 open.
     pub fn open_v1(&self, escrow: Address, payee: Address, deposit: u128) -> Opened {
+        opened(self.sign(self.open_calls_v1(escrow, payee, deposit, deposit)))
+    }
+
+    /// The calls of a v1 open that approves `approved`.
+    pub fn open_calls_v1(&self, escrow: Address, payee: Address, deposit: u128, approved: u128) -> Vec<Call> {
         let open = ITempoStreamChannel::openCall {
             payee,
             token: self.token,
@@ -113,17 +151,13 @@ impl Payer {
             salt: fresh_salt(),
             authorizedSigner: Address::ZERO,
         };
-        opened(self.sign(vec![self.approve(escrow, deposit), call(escrow, open)]))
+        vec![self.approve(escrow, approved), call(escrow, open)]
     }
 
-    fn approve(&self, spender: Address, amount: u128) -> Call {
-        call(self.token, ITIP20::approveCall { spender, amount: U256::from(amount) })
-    }
-
-    /// A signed top-up.
-    pub fn top_up(&self, opened: &Opened, amount: u128) -> Vec<u8> {
+    /// The calls of a top-up.
+    pub fn top_up_calls(&self, opened: &Opened, amount: u128) -> Vec<Call> {
         let escrow = opened.identity.escrow;
-        self.sign(match opened.identity.terms {
+        match opened.identity.terms {
             Terms::V1(_) => {
                 let additional = U256::from(amount);
                 let channel = opened.channel.0;
@@ -134,12 +168,72 @@ impl Payer {
             Terms::V2(descriptor) => {
                 let additional = alloy::primitives::aliases::U96::from(amount);
                 let descriptor = abi(&descriptor);
-                vec![call(
-                    escrow,
-                    ITIP20ChannelReserve::topUpCall { descriptor, additionalDeposit: additional },
-                )]
+                let top_up = ITIP20ChannelReserve::topUpCall { descriptor, additionalDeposit: additional };
+                vec![call(escrow, top_up)]
             }
+        }
+    }
+
+    /// A transfer of the token.
+    pub fn transfer(&self, to: Address, amount: u128) -> Call {
+        call(self.token, ITIP20::transferCall { to, amount: U256::from(amount) })
+    }
+
+    /// Signs calls for a fee payer, after `change`.
+    pub fn sponsored(
+        &self,
+        form: Form,
+        calls: Vec<Call>,
+        change: impl FnOnce(&mut TempoTransaction),
+    ) -> Vec<u8> {
+        self.sponsored_by(form, calls, change, |tx| {
+            let signature = self.key.sign_hash_sync(&tx.signature_hash()).expect("a key signs");
+            TempoSignature::Primitive(PrimitiveSignature::Secp256k1(signature))
         })
+    }
+
+    /// The same with a signature of the caller's.
+    pub fn sponsored_by(
+        &self,
+        form: Form,
+        calls: Vec<Call>,
+        change: impl FnOnce(&mut TempoTransaction),
+        sign: impl FnOnce(&TempoTransaction) -> TempoSignature,
+    ) -> Vec<u8> {
+        let mut tx = TempoTransaction {
+            chain_id: self.chain_id.0,
+            max_priority_fee_per_gas: 1_000_000_000,
+            max_fee_per_gas: 20_000_000_000,
+            gas_limit: 2_000_000,
+            calls,
+            nonce_key: U256::MAX,
+            valid_before: NonZeroU64::new(now() + VALIDITY_SECONDS),
+            valid_after: NonZeroU64::new(fresh()),
+            fee_payer_signature: Some(Signature::new(U256::ZERO, U256::ZERO, false)),
+            ..TempoTransaction::default()
+        };
+        change(&mut tx);
+        let signature = sign(&tx);
+        let signed = tx.into_signed(signature);
+        let mut bytes = Vec::new();
+        match form {
+            Form::EmptySignature => signed.eip2718_encode(&mut bytes),
+            Form::Placeholder => signed.encode_for_fee_payer_service(&mut bytes),
+            Form::Envelope(sender) => {
+                signed.encode_for_fee_payer_service(&mut bytes);
+                bytes = envelope(&bytes, sender);
+            }
+        }
+        bytes
+    }
+
+    fn approve(&self, spender: Address, amount: u128) -> Call {
+        call(self.token, ITIP20::approveCall { spender, amount: U256::from(amount) })
+    }
+
+    /// A signed top-up.
+    pub fn top_up(&self, opened: &Opened, amount: u128) -> Vec<u8> {
+        self.sign(self.top_up_calls(opened, amount))
     }
 
     /// A signed close request.

@@ -128,6 +128,7 @@ impl World {
             token: self.payee.token,
             operator: Address::ZERO,
             deposit_min: Amount::new(1),
+            is_sponsored: false,
         }
     }
 
