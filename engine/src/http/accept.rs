@@ -123,7 +123,7 @@ mod tests {
 
     fn chosen(value: &'static str) -> Vec<String> {
         let accept = read(&[value]).unwrap();
-        let chosen = accept.choose(OFFERED.to_vec(), |(method, intent)| (method, intent));
+        let chosen = accept.choose(OFFERED.to_vec(), |(method, intent)| (*method, *intent));
         chosen.into_iter().map(|(method, intent)| format!("{method}/{intent}")).collect()
     }
 

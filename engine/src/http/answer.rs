@@ -90,7 +90,9 @@ impl Inner {
         let mut challenges: Vec<Challenge> = quotes.into_iter().map(issue).collect();
         challenges.extend(route.charge.and_then(|amount| self.charge_challenge(offer, amount, digest)));
         match &reader.accept {
-            Some(accept) => accept.choose(challenges, |challenge| (&challenge.method, &challenge.intent)),
+            Some(accept) => {
+                accept.choose(challenges, |challenge| (challenge.method.as_str(), challenge.intent.as_str()))
+            }
             None => challenges,
         }
     }

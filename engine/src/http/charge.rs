@@ -69,13 +69,18 @@ impl Drop for Turn {
 }
 
 /// A request that is paid for by a transfer. Dropped without a good answer, its credential may be used again.
-#[derive(Debug)]
 pub struct Charged {
     inner: Arc<Inner>,
     turn: Turn,
     expires: UnixMillis,
     receipt: ChargeReceipt,
     offer: Offer,
+}
+
+impl std::fmt::Debug for Charged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Charged({}, ..)", self.receipt.reference)
+    }
 }
 
 impl Charged {
@@ -263,7 +268,7 @@ impl Inner {
         let load = || async {
             let notes = self.engine.notes(DELIVERED).await?;
             let read = notes.iter().filter_map(|note| {
-                let key = note.key.strip_prefix(DELIVERED)?.try_into().ok()?;
+                let key: Key = note.key.strip_prefix(DELIVERED)?.try_into().ok()?;
                 Some((u64::from_be_bytes(note.bytes.as_slice().try_into().ok()?), key))
             });
             Ok::<_, crate::EngineError>(Mutex::new(read.collect()))

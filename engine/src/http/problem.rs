@@ -226,8 +226,10 @@ pub fn chain(refusal: &ChainRefusal, channel: ChannelId) -> Refused {
 
 /// A charge that did not arrive, or may not have arrived.
 pub(super) fn charge(refusal: &ChainRefusal) -> Refused {
+    let mut problem = chain(refusal, ChannelId(B256::ZERO));
     // It is about no channel.
-    Box::new(Problem { channel: None, ..*chain(refusal, ChannelId(B256::ZERO)) })
+    problem.channel = None;
+    problem
 }
 
 /// A charge that is answered in a way that is not taken here.

@@ -16,7 +16,7 @@ pub(super) struct Reader<'a> {
     pub(super) body_digest: Option<&'a str>,
     /// What the client says that it can pay with.
     pub(super) accept: Option<Accept>,
-    is_head: bool,
+    pub(super) is_head: bool,
 }
 
 impl<'a> Reader<'a> {

@@ -2,6 +2,7 @@
 
 mod batch;
 mod chaos;
+mod charge;
 mod close;
 mod engine_cost;
 mod heads;

@@ -74,8 +74,8 @@ impl Desk {
         };
         let token = credential::find([value.as_bytes()]).ok().flatten();
         let Some(credential) = token.and_then(|token| Credential::parse(token).ok()) else {
-            // The door says what is wrong with it, and counts it.
-            return self.ask(value, Method::POST).await.into_refused();
+            // The door says what is wrong with it, and counts it. With HEAD: a charge would pay for nothing here.
+            return self.ask(value, Method::HEAD).await.into_refused();
         };
         let begins = matches!(credential.payload, Payload::Open(_) | Payload::Voucher(_));
         let is_stream = begins && purpose == Purpose::Stream;
@@ -109,6 +109,9 @@ impl Desk {
         };
         match self.sale.door.decide_offer(asked, &self.sale.offer).await {
             Decision::Paid(paid) => Taken::Paid(paid),
+            Decision::Charged(_) => {
+                Taken::Refused { status: 400, detail: "a charge pays for no stream".into() }
+            }
             Decision::Answer(answer) => read(answer).await,
         }
     }

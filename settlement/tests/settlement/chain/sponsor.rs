@@ -17,8 +17,8 @@ use crate::support::node::{Answer, Node};
 use crate::support::payer::{Form, Opened, Payer, now, opened};
 use crate::support::world::{DEPOSIT, World, devnet, quick};
 
-/// What a transaction of [`Payer::sponsored`] costs at most: 2,000,000 gas at 20 * 10^9.
-const MOST: u128 = 40_000;
+/// What a transaction of [`Payer::sponsored`] costs at most: 2,000,000 gas at 50 * 10^9.
+const MOST: u128 = 100_000;
 
 /// The account that pays fees.
 fn sponsor(world: &World) -> Payer {

@@ -174,6 +174,11 @@ impl Payer {
         }
     }
 
+    /// A transfer of the token with a memo.
+    pub fn transfer_with_memo(&self, to: Address, amount: u128, memo: B256) -> Call {
+        call(self.token, ITIP20::transferWithMemoCall { to, amount: U256::from(amount), memo })
+    }
+
     /// A transfer of the token.
     pub fn transfer(&self, to: Address, amount: u128) -> Call {
         call(self.token, ITIP20::transferCall { to, amount: U256::from(amount) })
@@ -203,7 +208,7 @@ impl Payer {
         let mut tx = TempoTransaction {
             chain_id: self.chain_id.0,
             max_priority_fee_per_gas: 1_000_000_000,
-            max_fee_per_gas: 20_000_000_000,
+            max_fee_per_gas: 50_000_000_000,
             gas_limit: 2_000_000,
             calls,
             nonce_key: U256::MAX,
