@@ -454,7 +454,7 @@ impl Default for Sponsor {
         Self {
             key_file: None,
             fee_token: None,
-            gas_max: 2_500_000,
+            gas_max: 4_000_000,
             gas_price_max: 100_000_000_000,
             fee_max: "100000".into(),
             valid_for_s_max: 300,

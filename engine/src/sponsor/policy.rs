@@ -34,13 +34,13 @@ pub struct Policy {
 }
 
 impl Default for Policy {
-    /// A v2 open uses 300,000 gas, 803,000 on a fresh chain; a v1 open with its approval 1,600,000. Expiring nonces live
-    /// for 300 seconds at most.
+    /// A v2 open uses 300,000 gas, 803,000 on a fresh chain; a v1 open with its approval 1,600,000 to
+    /// 2,100,000, which wallets estimate at up to half as much more. Expiring nonces live for 300 seconds at most.
     fn default() -> Self {
         Self {
             sponsor: Address::ZERO,
             fee_token: Address::ZERO,
-            gas_max: 2_500_000,
+            gas_max: 4_000_000,
             gas_price_max: 100_000_000_000,
             fee_max: Amount::new(100_000),
             valid_for_s_max: 300,
@@ -215,8 +215,8 @@ mod tests {
             Refusal::FeeToken { found: other, expected }
         );
         assert_eq!(
-            refusal(|wish| wish.gas_limit = 2_500_001),
-            Refusal::Gas { found: 2_500_001, max: 2_500_000 }
+            refusal(|wish| wish.gas_limit = 4_000_001),
+            Refusal::Gas { found: 4_000_001, max: 4_000_000 }
         );
         let (found, max) = (100_000_000_001, 100_000_000_000);
         assert_eq!(refusal(|wish| wish.gas_price = found), Refusal::GasPrice { found, max });
