@@ -57,6 +57,7 @@ pub mod sse;
 mod streams;
 mod tally;
 mod till;
+mod to_the_end;
 pub mod usage;
 pub mod websocket;
 

@@ -48,13 +48,16 @@ impl Paid {
         let is_stream = headers::is_event_stream(answer.headers());
         match self.meter().clone() {
             Meter::Request | Meter::WebSocketMessage => self.deliver_whole(answer, 1).await,
-            Meter::SseEvent | Meter::OpenAiUsage(_) if is_stream => self.deliver_stream(answer).await,
-            Meter::SseEvent => self.deliver_whole(answer, 1).await,
-            Meter::OpenAiUsage(rates) => self.deliver_usage(answer, rates).await,
-            Meter::Bytes { .. } if is_stream && !is_encoded(answer.headers()) => {
-                self.deliver_stream(answer).await
+            // Boxed, so that whole answers do not carry the room for streams.
+            Meter::SseEvent | Meter::OpenAiUsage(_) if is_stream => {
+                Box::pin(self.deliver_stream(answer)).await
             }
-            Meter::Bytes { bytes_per_unit } => self.deliver_bytes(answer, bytes_per_unit).await,
+            Meter::SseEvent => self.deliver_whole(answer, 1).await,
+            Meter::OpenAiUsage(rates) => Box::pin(self.deliver_usage(answer, rates)).await,
+            Meter::Bytes { .. } if is_stream && !is_encoded(answer.headers()) => {
+                Box::pin(self.deliver_stream(answer)).await
+            }
+            Meter::Bytes { bytes_per_unit } => Box::pin(self.deliver_bytes(answer, bytes_per_unit)).await,
             Meter::Header(name) => match units_named(answer.headers(), &name) {
                 Some(units) => self.deliver_whole(answer, units).await,
                 None => {

@@ -25,6 +25,7 @@ use super::offer::{Offer, Quote};
 use super::problem::{self, Refused};
 use super::reader::Reader;
 use super::streams::Streams;
+use super::to_the_end::ToTheEnd;
 use super::{Paid, Route, headers};
 use crate::chain::Chain;
 use crate::clock::Clock;
@@ -254,16 +255,17 @@ impl Inner {
             return Err(problem::too_many_requests(wait_ms));
         }
         match &credential.payload {
-            Payload::TopUp(top_up) => Ok(Decision::Answer(self.top_up(&checked, top_up).await?)),
-            Payload::Close(close) => Ok(Decision::Answer(self.close(&checked, close).await?)),
+            // What is rare is boxed: every request carries the room for what is not.
+            Payload::TopUp(top_up) => Ok(Decision::Answer(Box::pin(self.top_up(&checked, top_up)).await?)),
+            Payload::Close(close) => Ok(Decision::Answer(Box::pin(self.close(&checked, close)).await?)),
             Payload::Open(open) => {
                 let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
                 let voucher = self.parse_voucher(&checked)?;
-                let tx_hash = self.open(&checked, open, &voucher).await?.tx_hash;
+                let tx_hash = Box::pin(self.open(&checked, open, &voucher)).await?.tx_hash;
                 if is_paid {
                     return self.pay(&checked, voucher, key, offer, tx_hash).await;
                 }
-                self.hand_in(&checked, voucher, tx_hash, asked).await
+                Box::pin(self.hand_in(&checked, voucher, tx_hash, asked)).await
             }
             Payload::Voucher(_) => {
                 let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
@@ -272,7 +274,7 @@ impl Inner {
                 if is_paid {
                     return self.pay(&checked, voucher, key, offer, None).await;
                 }
-                self.hand_in(&checked, voucher, None, asked).await
+                Box::pin(self.hand_in(&checked, voucher, None, asked)).await
             }
         }
     }
@@ -410,10 +412,9 @@ impl Inner {
             protocol: checked.escrow.protocol,
             tx_hash,
         };
-        // In a task of its own: when the client leaves while the books work, the guard is made all the
-        // same, dropped at once, and gives the money back.
-        let reserving = tokio::spawn(Arc::clone(self).reserve(terms, voucher));
-        match reserving.await.unwrap_or_else(|_| Err(problem::lost_task()))? {
+        // When the client leaves while the books work, the guard is made all the same, dropped at once, and gives the
+        // money back.
+        match ToTheEnd::new(Arc::clone(self).reserve(terms, voucher)).await? {
             Reserved::Now(paid) => Ok(Decision::Paid(paid)),
             Reserved::Before(outcome) => Ok(Decision::Answer(self.replayed(checked, &outcome))),
         }

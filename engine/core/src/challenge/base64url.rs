@@ -23,3 +23,11 @@ pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     TOLERANT.decode(text).ok()
 }
+
+/// The bytes of `text` if there are exactly so many.
+pub(super) fn decode_exact<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    // Longer texts than those of N bytes with padding have more bytes, or are no base64url.
+    let written = TOLERANT.decode_slice(text, &mut bytes).ok()?;
+    (written == N).then_some(bytes)
+}

@@ -131,15 +131,21 @@ pub enum CredentialError {
 pub fn find<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a str>, CredentialError> {
     let mut found = None;
     let mut count = 0;
+    let mut look = |part: &'a [u8]| {
+        let part = part.trim_ascii();
+        let Some((scheme, token)) = part.split_at_checked(SCHEME.len()) else { return };
+        let ends = token.first().is_none_or(|byte| matches!(byte, b' ' | b'\t'));
+        if scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) && ends {
+            count += 1;
+            found = Some(token.trim_ascii());
+        }
+    };
     for value in values {
-        for part in value.split(|byte| *byte == b',') {
-            let part = part.trim_ascii();
-            let Some((scheme, token)) = part.split_at_checked(SCHEME.len()) else { continue };
-            let ends = token.first().is_none_or(|byte| matches!(byte, b' ' | b'\t'));
-            if scheme.eq_ignore_ascii_case(SCHEME.as_bytes()) && ends {
-                count += 1;
-                found = Some(token.trim_ascii());
-            }
+        // Nearly always one credential; to learn that costs much less than to split.
+        if value.contains(&b',') {
+            value.split(|byte| *byte == b',').for_each(&mut look);
+        } else {
+            look(value);
         }
     }
     match found {

@@ -6,16 +6,16 @@ use core::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use zeroize::Zeroizing;
 
 use super::base64url;
 
 /// The least secret bytes that a key may have: the strength of SHA-256.
 pub const CHALLENGE_KEY_BYTES_MIN: usize = 32;
 
-/// A secret for HMAC-SHA256. It is wiped when dropped and has no text form.
+/// A secret for HMAC-SHA256: the two states of the hash that it leads to, so that no message pays for them again.
+/// They are wiped when dropped (`hmac`'s feature `zeroize`) and have no text form.
 #[derive(Clone)]
-pub struct ChallengeKey(Zeroizing<Vec<u8>>);
+pub struct ChallengeKey(Hmac<Sha256>);
 
 /// The secret is too short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -31,12 +31,11 @@ impl ChallengeKey {
         if secret.len() < CHALLENGE_KEY_BYTES_MIN {
             return Err(ChallengeKeyTooShort { found_bytes: secret.len() });
         }
-        Ok(Self(Zeroizing::new(secret.to_vec())))
+        Ok(Self(Hmac::new_from_slice(secret).expect("HMAC takes a key of any length (RFC 2104)")))
     }
 
     fn mac(&self, parts: &[&str]) -> Hmac<Sha256> {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length (RFC 2104)");
+        let mut mac = self.0.clone();
         for (index, part) in parts.iter().enumerate() {
             if index > 0 {
                 mac.update(b"|");
@@ -53,7 +52,7 @@ impl ChallengeKey {
 
     /// Whether `id` is what [`Self::sign`] says, compared in constant time.
     pub(super) fn verify(&self, parts: &[&str], id: &str) -> bool {
-        base64url::decode(id).is_some_and(|id| self.mac(parts).verify_slice(&id).is_ok())
+        base64url::decode_exact::<32>(id).is_some_and(|id| self.mac(parts).verify(&id.into()).is_ok())
     }
 }
 
