@@ -63,7 +63,7 @@ impl Tariff {
         let offer = |priced: &crate::config::Route| match &priced.fare {
             Fare::Free => None,
             Fare::Paid(price) => {
-                // See NO_CHARGE.
+                // The configuration refuses others; see NO_CHARGE.
                 let charge = price.charge.filter(|_| priced.transport == Transport::Http);
                 Some(door.offer(Route { charge, ..route(price) }))
             }

@@ -283,6 +283,9 @@ fn transport(
     };
     let meter = price.map(|price| &price.meter);
     let needed = match (transport, meter) {
+        (Transport::WebSocket | Transport::Mcp, _) if price.is_some_and(|price| price.charge.is_some()) => {
+            "\"http\" with a charge: it pays for one whole answer"
+        }
         (Transport::Http | Transport::Mcp, Some(Meter::WebSocketMessage)) => {
             "\"websocket\" with meter = \"websocket_message\""
         }
@@ -330,6 +333,7 @@ fn free(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problems
         ("unit", &raw.unit),
         ("meter", &raw.meter),
         ("suggested_deposit", &raw.suggested_deposit),
+        ("charge", &raw.charge),
         ("description", &raw.description),
     ];
     let mut fare = Some(Fare::Free);

@@ -139,6 +139,10 @@ fn a_route_that_is_never_reached_is_refused() {
 fn a_free_route_states_no_price() {
     let free = raw::Route { free: true, amount: None, unit: None, meter: None, ..raw("/about", None) };
     assert_eq!(build(std::slice::from_ref(&free)).unwrap().as_slice()[0].fare, Fare::Free);
+    assert!(
+        build(&[raw::Route { charge: Some("25".into()), ..free.clone() }]).is_err(),
+        "a charge is a price"
+    );
     let both = raw::Route { amount: Some("25".into()), ..free };
     assert_eq!(
         build(&[both]),
@@ -289,4 +293,10 @@ fn a_transport_goes_with_what_is_counted() {
     assert!(build(&[raw::Route { transport: Some("mcp".into()), ..free }]).is_err(), "a price for calls");
     let bound = raw::Route { transport: Some("mcp".into()), bind_body: true, ..raw("/mcp", None) };
     assert!(build(&[bound]).is_err(), "the credential of a call is in its body");
+    for name in ["websocket", "mcp"] {
+        let (transport, charge) = (Some(name.to_owned()), Some("100".to_owned()));
+        let charged = raw::Route { transport, charge, ..raw("/v1/*", None) };
+        let problems = build(&[charged]).unwrap_err();
+        assert!(problems[0].starts_with("route[0].transport: found "), "{problems:?}");
+    }
 }
