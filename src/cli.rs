@@ -67,6 +67,11 @@ enum Command {
         /// Check the configuration and the key files, and end. Asks no chain and opens no ledger.
         #[arg(long)]
         check_config: bool,
+        /// Take the sockets and the books of the running server, which ends in order; requests wait meanwhile.
+        ///
+        /// It is asked at `server.handover_socket`. When none runs, this one just starts.
+        #[arg(long, conflicts_with = "check_config")]
+        take_over: bool,
     },
     /// Look for what is wrong with this set-up, and say how it is repaired; also beside a running server.
     ///
@@ -153,6 +158,9 @@ enum Command {
         /// How old a close request must be before the watchtower claims, in seconds.
         #[arg(long, value_name = "SECONDS", default_value_t = 450, requires = "watch", value_parser = clap::value_parser!(u64).range(..=840))]
         after: u64,
+        /// Take the sockets and the books of the running `farebox settle`, as `serve --take-over` does.
+        #[arg(long, conflicts_with = "watch")]
+        take_over: bool,
     },
     /// Print every money event: the journal, and what settlement sent and paid for it; also beside a running server.
     #[command(after_help = EXIT_CODES)]
@@ -304,8 +312,8 @@ impl Cli {
             return end_with(End::Refused, &error);
         }
         match self.command {
-            Command::Serve { config, check_config: true } => serve::check(&config),
-            Command::Serve { config, check_config: false } => serve::run(&config),
+            Command::Serve { config, check_config: true, .. } => serve::check(&config),
+            Command::Serve { config, check_config: false, take_over } => serve::run(&config, take_over),
             Command::Doctor { config, json, free_bytes_min, sync_us_max } => {
                 doctor::run(&config, json, &Thresholds { free_bytes_min, sync_us_max })
             }
@@ -313,7 +321,9 @@ impl Cli {
             Command::DecodeOpen { transaction } => decode_open::run(&transaction),
             Command::Channels { config, json } => channels::run(&config, json),
             Command::Plan { config, json } => plan::run(&config, json),
-            Command::Settle { config, watch, after } => settle::run(&config, watch, after),
+            Command::Settle { config, watch, after, take_over } => {
+                settle::run(&config, watch, after, take_over)
+            }
             Command::Export { config, format, from, to, channel } => {
                 export::run(&config, format, export::Wanted { from, to, channel })
             }

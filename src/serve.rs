@@ -3,18 +3,20 @@
 //! Start: configuration, key files, ledger, engine, chain, settlement, door, gateway, admin API. Whatever is not
 //! as configured is refused before the first address is opened. Stop (SIGTERM or SIGINT): take nothing new, let
 //! running requests end within `server.drain_s`, stop settlement, then sync, checkpoint and close the books. A
-//! second signal ends the process at once; the journal makes that safe.
+//! process that takes over (`sockets.rs`, `handover.rs`) has the same done, and gets the books then. A second signal ends the process at once; the journal makes that safe.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use farebox_engine::clock::SystemClock;
 use farebox_engine::core::channel::Policy;
 use farebox_engine::ledger::Snapshots;
 use farebox_engine::{
-    BackendVariableError, Engine, EngineError, Health, MemoryLedger, RocksLedger, backend_from_environment,
+    BackendVariableError, Engine, EngineError, Health, LedgerError, MemoryLedger, RocksLedger,
+    backend_from_environment,
 };
 use farebox_settlement::PayeeSigner;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
@@ -31,16 +33,20 @@ use crate::signals::{Hangups, Signals};
 
 mod descriptors;
 mod door;
+mod handover;
 mod local;
 mod panel;
 mod reload;
 mod retire;
 pub mod settlement;
+mod sockets;
 pub mod standalone;
 pub mod watchtower;
 
+use handover::{Former, Handover, Successor};
 use panel::Panel;
 use settlement::{Settlement, SettlementError};
+use sockets::Sockets;
 
 /// How the exit of a process looks that a second signal ended (128 + SIGINT).
 const EXIT_SECOND_SIGNAL: i32 = 130;
@@ -57,13 +63,24 @@ enum ServeError {
     #[error(transparent)]
     Backend(#[from] BackendVariableError),
     #[error("ledger.path: {0}")]
-    Ledger(#[from] farebox_engine::LedgerError),
+    Ledger(#[from] LedgerError),
     #[error(transparent)]
     Settlement(#[from] SettlementError),
     #[error(transparent)]
     Local(#[from] ListenError),
     #[error("{key}: cannot listen on {address}: {cause}")]
     Listen { key: &'static str, address: SocketAddr, cause: io::Error },
+    #[error(
+        "the service manager gave a socket that listens on {place}, expected one of server.listen, \
+         server.admin_listen, local.listen and local.socket as the configuration has them"
+    )]
+    Given { place: String },
+    #[error(
+        "--take-over: server.handover_socket: found nothing, expected the path of the running server's socket"
+    )]
+    NoHandover,
+    #[error("server.takeover_wait_s: process {process} still keeps the books after {waited_s} s")]
+    StillKept { process: u64, waited_s: u64 },
     #[error("cannot {what}: {cause}")]
     System { what: &'static str, cause: io::Error },
     #[error("cannot start the engine: {0}")]
@@ -82,6 +99,7 @@ impl ServeError {
             Self::Config(_) | Self::Key(_) | Self::Tls(_) | Self::Backend(_) | Self::OwnBooks { .. } => {
                 End::Refused
             }
+            Self::Given { .. } | Self::NoHandover => End::Refused,
             Self::Settlement(error) if error.is_refusal() => End::Refused,
             Self::Failed(_) | Self::Watchtower(_) => End::Failed,
             _ => End::CannotStart,
@@ -108,16 +126,27 @@ pub fn check(path: &Path) -> End {
     }
 }
 
-/// Serves until a signal.
-pub fn run(path: &Path) -> End {
+/// Serves until a signal, or until another process took over. With `take_over`, that is what this one does first.
+pub fn run(path: &Path, take_over: bool) -> End {
     let config = match load_config_for(path, Purpose::Serve) {
         Ok(config) => config,
         Err(error) => return fail(&error.into()),
     };
-    match runtime().and_then(|runtime| runtime.block_on(serve(path, config))) {
+    let served = given(&config)
+        .and_then(|sockets| Ok((sockets, runtime()?)))
+        .and_then(|(sockets, runtime)| runtime.block_on(serve(path, config, sockets, take_over)));
+    match served {
         Ok(()) => End::Done,
         Err(error) => fail(&error),
     }
+}
+
+/// What the service manager gave, before there is a second thread.
+fn given(config: &Config) -> Result<Sockets, ServeError> {
+    let sockets = Sockets::from_environment()
+        .map_err(|cause| ServeError::System { what: "use the service manager's sockets", cause })?;
+    sockets.check(config)?;
+    Ok(sockets)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, ServeError> {
@@ -135,19 +164,62 @@ fn hangups() -> Result<Hangups, ServeError> {
     Hangups::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })
 }
 
-/// Waits for a signal to end, or for the engine to fail; meanwhile each SIGHUP has something read again.
+/// Why a server ends.
+enum Reason {
+    Signal,
+    Failure(EngineError),
+    TakenOver(Successor),
+}
+
+impl Reason {
+    /// Says it in the log.
+    fn log(&self) {
+        match self {
+            Self::Signal => tracing::info!("stopping: no new requests are taken"),
+            Self::Failure(error) => tracing::error!(%error, "stopping"),
+            Self::TakenOver(_) => {
+                tracing::info!("stopping: another process took over, and waits for the books");
+            }
+        }
+    }
+
+    /// What is left to do and to say once the books are closed, or could not be.
+    fn end(self, closed: Result<(), EngineError>) -> Result<(), ServeError> {
+        match self {
+            Self::Failure(error) => return Err(ServeError::Failed(error)),
+            Self::TakenOver(successor) => {
+                closed.map_err(ServeError::Failed)?;
+                successor.tell_closed();
+            }
+            Self::Signal => closed.map_err(ServeError::Failed)?,
+        }
+        tracing::info!("stopped; the books are closed");
+        Ok(())
+    }
+}
+
+/// Waits for a signal to end, for the engine to fail, or for a process that takes over; meanwhile each SIGHUP has something
+/// read again.
 async fn until_the_end(
     signals: &mut Signals,
     hangups: &mut Hangups,
     engine: &Engine,
+    handover: Option<Handover>,
     reload: impl Fn(),
-) -> Option<EngineError> {
+) -> Reason {
     let failure = poisoned(engine);
-    tokio::pin!(failure);
+    let taken = async {
+        match handover {
+            Some(handover) => handover.taken().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(failure, taken);
     loop {
         tokio::select! {
-            () = signals.next() => return None,
-            failure = &mut failure => return Some(failure),
+            () = signals.next() => return Reason::Signal,
+            failure = &mut failure => return Reason::Failure(failure),
+            successor = &mut taken => return Reason::TakenOver(successor),
             () = hangups.next() => reload(),
         }
     }
@@ -167,7 +239,7 @@ fn fail(error: &ServeError) -> End {
     error.end()
 }
 
-async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
+async fn serve(path: &Path, config: Config, mut sockets: Sockets, take_over: bool) -> Result<(), ServeError> {
     descriptors::raise();
     // The engine asks again; here nothing was opened yet.
     backend_from_environment()?;
@@ -183,15 +255,19 @@ async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
     let metrics = recorder()?;
     let panel_keys = panel::Keys::read(&config)?;
 
-    let (engine, snapshots) = start_engine(&config).await?;
+    // The last moment at which nothing has changed yet: whatever is wrong with this process was found before.
+    if take_over {
+        sockets.take_over(&config).await?;
+    }
+    let (engine, snapshots) = start_engine(&config, sockets.former()).await?;
     let (backend, tables_bytes_max) =
         (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
     tracing::info!(backend, tables_bytes_max, "vouchers are verified");
     let started = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
-        Ok(panel) => start(&config, &engine, (payee_key, sponsor_key), (door_config, tls), panel).await,
+        Ok(panel) => start(&config, &engine, (payee_key, sponsor_key), (door_config, tls), panel, sockets).await,
         Err(error) => Err(error),
     };
-    let Started { settlement, gateway, tariff, admin, local, stop } = match started {
+    let Started { settlement, gateway, tariff, admin, local, handover, stop } = match started {
         Ok(started) => started,
         Err(error) => {
             // The ledger is open: close it in order, whatever stopped us.
@@ -203,15 +279,12 @@ async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
     };
 
     notify::tell(State::Ready);
-    let failure = until_the_end(&mut signals, &mut hangups, &engine, || {
+    let reason = until_the_end(&mut signals, &mut hangups, &engine, handover, || {
         reload::reload(path, &config, &engine, Some(&tariff));
     })
     .await;
     notify::tell(State::Stopping);
-    match &failure {
-        None => tracing::info!("stopping: no new requests are taken"),
-        Some(error) => tracing::error!(%error, "stopping"),
-    }
+    reason.log();
     wait_for_second_signal(signals);
     stop.send_replace(true);
     match gateway.await {
@@ -223,21 +296,24 @@ async fn serve(path: &Path, config: Config) -> Result<(), ServeError> {
     settlement.stop().await;
     let closed = engine.shutdown().await;
     admin.ended().await;
-    if let Some(error) = failure {
-        return Err(ServeError::Failed(error));
-    }
-    closed.map_err(ServeError::Failed)?;
-    tracing::info!("stopped; the books are closed");
-    Ok(())
+    reason.end(closed)
 }
 
-/// Opens the ledger and starts the engine on it. Both block: recovery reads the journal.
-async fn start_engine(config: &Config) -> Result<(Engine, Option<Snapshots>), ServeError> {
+/// Opens the ledger, once whoever had it is done with it, and starts the engine on it. All of it blocks: recovery reads the
+/// journal.
+async fn start_engine(
+    config: &Config,
+    former: Option<Former>,
+) -> Result<(Engine, Option<Snapshots>), ServeError> {
     let ledger = config.ledger.clone();
     let settings = engine_config(config);
+    let wait = config.server.takeover_wait;
     let started = tokio::task::spawn_blocking(move || match ledger {
         Ledger::RocksDb(path) => {
-            let ledger = RocksLedger::open(&path)?;
+            let ledger = match former {
+                Some(former) => open_after(former, &path, wait)?,
+                None => RocksLedger::open(&path)?,
+            };
             let snapshots = ledger.snapshots();
             let engine = Engine::start(settings, ledger, SystemClock).map_err(ServeError::Engine)?;
             Ok((engine, Some(snapshots)))
@@ -251,6 +327,27 @@ async fn start_engine(config: &Config) -> Result<(Engine, Option<Snapshots>), Se
     });
     let panicked = |error| ServeError::System { what: "open the ledger", cause: io::Error::other(error) };
     started.await.map_err(panicked)?
+}
+
+/// Opens the books of a process that gave its sockets away.
+fn open_after(former: Former, path: &Path, wait: Duration) -> Result<RocksLedger, ServeError> {
+    /// The pause between two looks at a lock: a process that died without a word may still be on its way out.
+    const LOOK_EVERY: Duration = Duration::from_millis(20);
+    let end = Instant::now() + wait;
+    let process = former.process;
+    let still_kept = || ServeError::StillKept { process, waited_s: wait.as_secs() };
+    tracing::info!(process, "took over its sockets; waiting for its books");
+    let failed = |cause| ServeError::System { what: "wait for the books", cause };
+    if !former.closed_by(end).map_err(failed)? {
+        return Err(still_kept());
+    }
+    loop {
+        match RocksLedger::open(path) {
+            Err(LedgerError::Locked { .. }) if Instant::now() < end => std::thread::sleep(LOOK_EVERY),
+            Err(LedgerError::Locked { .. }) => return Err(still_kept()),
+            opened => return Ok(opened?),
+        }
+    }
 }
 
 /// The engine's part of the configuration.
@@ -281,6 +378,7 @@ struct Started {
     tariff: Arc<Gateway>,
     admin: crate::admin::Running,
     local: local::Running,
+    handover: Option<Handover>,
     stop: watch::Sender<bool>,
 }
 
@@ -290,13 +388,15 @@ async fn start(
     (payee_key, sponsor_key): (PayeeSigner, Option<PayeeSigner>),
     (door_config, tls): (farebox_engine::http::DoorConfig, Option<Arc<Tls>>),
     panel: Panel,
+    mut sockets: Sockets,
 ) -> Result<Started, ServeError> {
     // The addresses first: a port that is taken is the most common mistake, and nothing has begun yet.
-    let listener = listen("server.listen", config.server.listen).await?;
-    let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
+    let listener = sockets.tcp(sockets::LISTEN, config.server.listen).await?;
+    let admin_listener = sockets.tcp(sockets::ADMIN, config.server.admin_listen).await?;
     let address = local_address(&listener)?;
     let admin_address = local_address(&admin_listener)?;
-    let doors = local::Doors::open(config).await?;
+    let doors = local::Doors::open(config, &mut sockets).await?;
+    let handover = sockets.offer(config.server.handover_socket.as_ref())?;
 
     let settlement = Settlement::start(config, engine, payee_key, sponsor_key).await?;
     let door = farebox_engine::http::Door::new(
@@ -324,7 +424,7 @@ async fn start(
     let local = doors.serve(config, engine, settlement.chain(), &stopped_too);
     let upstream = &config.upstream.as_ref().expect(SERVES).url;
     tracing::info!(listen = %address, admin = %admin_address, %upstream, "serving");
-    Ok(Started { settlement, gateway, tariff, admin, local, stop })
+    Ok(Started { settlement, gateway, tariff, admin, local, handover, stop })
 }
 
 fn bounds(config: &Config) -> Bounds {

@@ -26,6 +26,7 @@ chmod 0755 "$root"
 install -D -m 0755 "$program" "$root/usr/bin/farebox"
 command -v strip >/dev/null && strip "$root/usr/bin/farebox"
 install -D -m 0644 packaging/systemd/farebox.service "$root/lib/systemd/system/farebox.service"
+install -D -m 0644 packaging/systemd/farebox.socket "$root/lib/systemd/system/farebox.socket"
 install -D -m 0644 farebox.example.toml "$root/usr/share/doc/farebox/farebox.example.toml"
 for file in README.md CHANGELOG.md SECURITY.md docs/operations.md docs/configuration.md docs/metrics.md; do
   install -m 0644 "$file" "$root/usr/share/doc/farebox/"

@@ -8,11 +8,11 @@ use super::End;
 use crate::serve::{standalone, watchtower};
 
 /// Runs until a signal.
-pub fn run(config: &Path, watch: Option<PathBuf>, after_s: u64) -> End {
+pub fn run(config: &Path, watch: Option<PathBuf>, after_s: u64, take_over: bool) -> End {
     match watch {
         Some(books) => {
             watchtower::run(config, &books, WatchtowerConfig { after_s, ..WatchtowerConfig::default() })
         }
-        None => standalone::run(config),
+        None => standalone::run(config, take_over),
     }
 }

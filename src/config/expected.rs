@@ -11,7 +11,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         }
         "server.challenge_key_file" => "the path of a key file, which is made when absent",
         "local.key_file" => "the path of a key file, which is made when absent",
-        "local.socket" => {
+        "local.socket" | "server.handover_socket" => {
             "the path of a Unix socket, such as \"farebox.sock\", of at most 96 bytes with its folder"
         }
         "local.listen" => "an IP address and a port, such as \"127.0.0.1:8404\" (port 0 takes a free one)",
@@ -20,6 +20,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         "payee.key_file" => "the path of the key file that signs settle and close",
         "server.challenge_lifetime_s" => "seconds, 60 to 31536000",
         "server.drain_s" => "seconds, 0 to 3600",
+        "server.takeover_wait_s" => "seconds, 1 to 7200",
         "voucher.need_voucher_wait_s" => "seconds, 1 to 3600",
         "upstream.connect_timeout_s" | "upstream.response_timeout_s" | "upstream.idle_timeout_s" => {
             "seconds, 1 to 86400"

@@ -25,17 +25,7 @@ pub struct Local {
 
 /// The API of the file.
 pub(super) fn local(raw: &raw::Local, directory: &Path, problems: &mut Problems) -> Option<Local> {
-    let socket = match &raw.socket {
-        Some(socket) => {
-            let read = |text: &str| {
-                let path = directory.join(text);
-                let fits = !text.is_empty() && path.as_os_str().len() <= SOCKET_BYTES_MAX;
-                fits.then_some(path)
-            };
-            problems.check("local.socket", socket, expected("local.socket"), read).map(Some)
-        }
-        None => Some(None),
-    };
+    let socket = socket("local.socket", raw.socket.as_deref(), directory, problems);
     let listen = match &raw.listen {
         Some(listen) => problems
             .check("local.listen", listen, expected("local.listen"), |text| text.parse::<SocketAddr>().ok())
@@ -58,4 +48,20 @@ pub(super) fn local(raw: &raw::Local, directory: &Path, problems: &mut Problems)
         problems.add(key, raw.connections_max.to_string(), expected(key));
     }
     Some(Local { socket: socket?, listen: listen?, key_file: key_file?, connections_max: connections? })
+}
+
+/// The path of a Unix socket, if there is to be one.
+pub(super) fn socket(
+    key: &str,
+    raw: Option<&str>,
+    directory: &Path,
+    problems: &mut Problems,
+) -> Option<Option<PathBuf>> {
+    let Some(raw) = raw else { return Some(None) };
+    let read = |text: &str| {
+        let path = directory.join(text);
+        let fits = !text.is_empty() && path.as_os_str().len() <= SOCKET_BYTES_MAX;
+        fits.then_some(path)
+    };
+    problems.check(key, raw, expected(key), read).map(Some)
 }

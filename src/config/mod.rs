@@ -119,6 +119,10 @@ pub struct Server {
     pub challenge_lifetime: Duration,
     /// How long running requests may take to end.
     pub drain: Duration,
+    /// Where the next process gets the listening sockets.
+    pub handover_socket: Option<PathBuf>,
+    /// How long this process waits for the books of the one before it.
+    pub takeover_wait: Duration,
     /// Whether `X-Forwarded-*` of the client side is believed.
     pub trust_forwarded_headers: bool,
 }
@@ -334,6 +338,9 @@ fn server(raw: &raw::Server, serves: bool, directory: &Path, problems: &mut Prob
     let lifetime =
         duration("server.challenge_lifetime_s", raw.challenge_lifetime_s, 60, 31_536_000, problems);
     let drain = duration("server.drain_s", raw.drain_s, 0, 3_600, problems);
+    let handover = raw.handover_socket.as_deref();
+    let handover = local::socket("server.handover_socket", handover, directory, problems);
+    let takeover_wait = duration("server.takeover_wait_s", raw.takeover_wait_s, 1, 7_200, problems);
     Some(Server {
         listen: public?,
         admin_listen: admin?,
@@ -344,6 +351,8 @@ fn server(raw: &raw::Server, serves: bool, directory: &Path, problems: &mut Prob
         admin_key_file: admin_key_file?,
         challenge_lifetime: lifetime?,
         drain: drain?,
+        handover_socket: handover?,
+        takeover_wait: takeover_wait?,
         trust_forwarded_headers: raw.trust_forwarded_headers,
     })
 }

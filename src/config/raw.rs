@@ -74,6 +74,11 @@ pub(super) struct Server {
     /// How long running requests may take to end after a signal to stop.
     #[serde(default = "default_drain_s")]
     pub drain_s: u64,
+    /// A Unix socket (mode 0600) at which `serve --take-over` gets this server's listening sockets; absent: none.
+    pub handover_socket: Option<String>,
+    /// How long a server that took over waits for the one before it to close the books.
+    #[serde(default = "default_takeover_wait_s")]
+    pub takeover_wait_s: u64,
     /// Whether `X-Forwarded-*` of the client side is believed (a proxy of yours stands in front).
     #[serde(default)]
     pub trust_forwarded_headers: bool,
@@ -93,6 +98,8 @@ impl Default for Server {
             admin_key_file: None,
             challenge_lifetime_s: default_challenge_lifetime_s(),
             drain_s: default_drain_s(),
+            handover_socket: None,
+            takeover_wait_s: default_takeover_wait_s(),
             trust_forwarded_headers: false,
         }
     }
@@ -568,6 +575,10 @@ const fn default_challenge_lifetime_s() -> u64 {
 
 const fn default_drain_s() -> u64 {
     30
+}
+
+const fn default_takeover_wait_s() -> u64 {
+    120
 }
 
 const fn default_connect_timeout_s() -> u64 {

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -35,6 +36,9 @@ const HTTP2_STREAMS_MAX: u32 = 100;
 const HTTP2_PING_EVERY: Duration = Duration::from_secs(20);
 /// The pause after a failed accept (too many open files, most often).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How long an open connection may still bring a request after `stop`: one may be on its way, and who keeps a connection
+/// learns from the answer that it ends.
+const LAST_REQUEST_WAIT: Duration = Duration::from_millis(500);
 /// The pause between two looks at a preface that comes in pieces.
 const PREFACE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -148,6 +152,9 @@ pub async fn run<H: Handler>(
     }
     drop(listener);
     let ended = timeout(bounds.drain, async {
+        let ends = async { while connections.join_next().await.is_some() {} };
+        // Connections that are left after it are idle, or busy with a request.
+        let _ = timeout(LAST_REQUEST_WAIT, ends).await;
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
     });
@@ -182,11 +189,16 @@ impl<H: Handler> Connection<H> {
         // A token is small and wanted at once.
         let _ = stream.set_nodelay(true);
         let (bounds, mut stop) = (self.bounds, self.stop.clone());
-        // Who has said nothing yet is owed nothing.
+        // Who says nothing is owed nothing.
+        let silent = async {
+            // A sender that is gone means the same as `true`.
+            let _ = stop.wait_for(|stop| *stop).await;
+            sleep(LAST_REQUEST_WAIT.min(bounds.drain)).await;
+        };
         match self.acceptor.take() {
             Some(acceptor) => {
                 let shaken = tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => return,
+                    () = silent => return,
                     shaken = timeout(bounds.head_timeout, acceptor.accept(stream)) => shaken,
                 };
                 match shaken {
@@ -200,7 +212,7 @@ impl<H: Handler> Connection<H> {
             }
             None => {
                 let preface = tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => return,
+                    () = silent => return,
                     preface = timeout(bounds.head_timeout, speaks_http2(&stream)) => preface,
                 };
                 match preface {
@@ -217,16 +229,23 @@ impl<H: Handler> Connection<H> {
         I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
     {
         let Self { handler, bounds, peer, stop, .. } = self;
-        let switch = Switch::new(stop);
+        let switch = Switch::new(stop.clone());
         let stopped = switch.stopped();
         let switch = (!is_http2).then_some(switch);
         let switched = switch.clone();
         let service = service_fn(move |mut request: Request<Incoming>| {
-            let handler = handler.clone();
+            let (handler, stop) = (handler.clone(), stop.clone());
             if let Some(switch) = &switch {
                 request.extensions_mut().insert(switch.clone());
             }
-            async move { Ok::<_, Infallible>(handler.handle(peer, request).await) }
+            async move {
+                let mut response = handler.handle(peer, request).await;
+                if *stop.borrow() && !is_http2 {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().entry(CONNECTION).or_insert(close);
+                }
+                Ok::<_, Infallible>(response)
+            }
         });
         let outcome = if is_http2 {
             let connection = http2::Builder::new(TokioExecutor::new())

@@ -1,9 +1,11 @@
 //! Where the API listens: a Unix socket that only its owner opens, or a TCP address.
 
 use std::io;
-use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
@@ -25,14 +27,18 @@ pub enum ListenError {
         cause: io::Error,
     },
     /// Another process answers there.
-    #[error("local.socket: {}: found a socket that another process answers, expected none", path.display())]
+    #[error("{key}: {}: found a socket that another process answers, expected none", path.display())]
     Taken {
+        /// The configuration key.
+        key: &'static str,
         /// The socket.
         path: PathBuf,
     },
     /// Something that is no socket is in the way.
-    #[error("local.socket: {}: found something that is no socket, expected nothing or a socket", path.display())]
+    #[error("{key}: {}: found something that is no socket, expected nothing or a socket", path.display())]
     NoSocket {
+        /// The configuration key.
+        key: &'static str,
         /// The path.
         path: PathBuf,
     },
@@ -45,8 +51,8 @@ pub enum Listener {
     Unix {
         /// Takes connections.
         listener: UnixListener,
-        /// Removed when this is dropped.
-        _file: SocketFile,
+        /// Removed when this is dropped, if it is this process's.
+        file: Option<SocketFile>,
     },
     /// A TCP address.
     Tcp(TcpListener),
@@ -60,15 +66,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 impl Listener {
     /// Makes a socket of mode 0600. It is made under another name, in a folder that nobody else may enter, and moved
     /// into place with its mode: at no moment can somebody else open it. What a dead process left there is replaced.
-    pub fn unix(path: &Path) -> Result<Self, ListenError> {
-        let failed =
-            |cause| ListenError::System { key: "local.socket", place: path.display().to_string(), cause };
+    pub fn unix(key: &'static str, path: &Path) -> Result<Self, ListenError> {
+        let failed = |cause| ListenError::System { key, place: path.display().to_string(), cause };
         match std::fs::symlink_metadata(path) {
             Ok(found) if !found.file_type().is_socket() => {
-                return Err(ListenError::NoSocket { path: path.into() });
+                return Err(ListenError::NoSocket { key, path: path.into() });
             }
             Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
-                return Err(ListenError::Taken { path: path.into() });
+                return Err(ListenError::Taken { key, path: path.into() });
             }
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -89,20 +94,35 @@ impl Listener {
         std::fs::set_permissions(draft, std::fs::Permissions::from_mode(SOCKET_MODE))?;
         let inode = std::fs::symlink_metadata(draft)?.ino();
         std::fs::rename(draft, path)?;
-        Ok(Self::Unix { listener, _file: SocketFile { path: path.into(), inode } })
+        Ok(Self::Unix { listener, file: Some(SocketFile::new(path.into(), inode)) })
     }
 
-    /// Listens on a TCP address.
-    pub async fn tcp(address: SocketAddr) -> Result<Self, ListenError> {
-        let failed = |cause| ListenError::System { key: "local.listen", place: address.to_string(), cause };
-        TcpListener::bind(address).await.map(Self::Tcp).map_err(failed)
+    /// A socket that somebody else made. Its file is removed at the end only if `is_ours`: the process before this one left it
+    /// to us; the service manager keeps its own.
+    pub fn unix_given(
+        listener: std::os::unix::net::UnixListener,
+        path: &Path,
+        is_ours: bool,
+    ) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let inode = std::fs::symlink_metadata(path)?.ino();
+        let file = is_ours.then(|| SocketFile::new(path.into(), inode));
+        Ok(Self::Unix { listener: UnixListener::from_std(listener)?, file })
     }
 
-    /// The TCP address.
-    pub fn address(&self) -> Option<SocketAddr> {
+    /// What keeps the socket's file when this process ends.
+    pub fn keeper(&self) -> Option<Arc<AtomicBool>> {
         match self {
-            Self::Unix { .. } => None,
-            Self::Tcp(listener) => listener.local_addr().ok(),
+            Self::Unix { file: Some(file), .. } => Some(Arc::clone(&file.stays)),
+            _ => None,
+        }
+    }
+
+    /// The same socket once more, for another process.
+    pub fn duplicate(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Unix { listener, .. } => listener.as_fd().try_clone_to_owned(),
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
         }
     }
 
@@ -124,10 +144,21 @@ impl Listener {
 pub struct SocketFile {
     path: PathBuf,
     inode: u64,
+    /// The socket lives on in another process.
+    stays: Arc<AtomicBool>,
+}
+
+impl SocketFile {
+    fn new(path: PathBuf, inode: u64) -> Self {
+        Self { path, inode, stays: Arc::default() }
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.stays.load(Ordering::Acquire) {
+            return;
+        }
         if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
             // A file that stays is replaced by the next process.
             let _ = std::fs::remove_file(&self.path);
@@ -143,11 +174,11 @@ mod tests {
     async fn a_socket_is_its_owners_and_goes_with_its_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("farebox.sock");
-        let listener = Listener::unix(&path).unwrap();
+        let listener = Listener::unix("local.socket", &path).unwrap();
         let mode = std::fs::symlink_metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing else is left");
-        assert!(matches!(Listener::unix(&path), Err(ListenError::Taken { .. })));
+        assert!(matches!(Listener::unix("local.socket", &path), Err(ListenError::Taken { .. })));
         drop(listener);
         assert!(!path.exists());
     }
@@ -158,9 +189,9 @@ mod tests {
         let path = folder.path().join("farebox.sock");
         // Its listener is gone, its file is not: as after a crash.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        drop(Listener::unix(&path).unwrap());
+        drop(Listener::unix("local.socket", &path).unwrap());
         std::fs::write(&path, "books").unwrap();
-        assert!(matches!(Listener::unix(&path), Err(ListenError::NoSocket { .. })));
+        assert!(matches!(Listener::unix("local.socket", &path), Err(ListenError::NoSocket { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), b"books");
     }
 }

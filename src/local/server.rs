@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use http::header::{HeaderValue, WWW_AUTHENTICATE};
+use http::header::{CONNECTION, HeaderValue, WWW_AUTHENTICATE};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -27,6 +27,9 @@ use crate::keys::Secret;
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// How long a head may take to arrive, and how long a connection may be idle.
 const HEAD_WAIT: Duration = Duration::from_secs(60);
+/// How long an open connection may still bring a request after `stop`: one may be on its way, and who keeps a connection
+/// learns from the answer that it ends.
+const LAST_REQUEST_WAIT: Duration = Duration::from_millis(500);
 /// The pause after a failed accept (too many open files, most often).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -64,8 +67,9 @@ pub async fn run(door: Door, router: Router, bounds: Bounds, mut stop: watch::Re
         match accepted {
             Ok((stream, place)) => {
                 let (router, key, watcher) = (router.clone(), key.clone(), graceful.watcher());
+                let stop = stop.clone();
                 connections.spawn(async move {
-                    serve(stream, router, key, watcher).await;
+                    serve(stream, router, key, watcher, stop).await;
                     drop(place);
                 });
             }
@@ -77,6 +81,8 @@ pub async fn run(door: Door, router: Router, bounds: Bounds, mut stop: watch::Re
     }
     drop(listener);
     let ended = timeout(bounds.drain, async {
+        let ends = async { while connections.join_next().await.is_some() {} };
+        let _ = timeout(LAST_REQUEST_WAIT, ends).await;
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
     });
@@ -97,16 +103,27 @@ async fn accept(listener: &Listener, places: &Arc<Semaphore>) -> std::io::Result
     Ok((listener.accept().await?, place))
 }
 
-async fn serve(stream: Box<dyn Stream>, router: Router, key: Option<Arc<Secret>>, watcher: Watcher) {
+async fn serve(
+    stream: Box<dyn Stream>,
+    router: Router,
+    key: Option<Arc<Secret>>,
+    watcher: Watcher,
+    stop: watch::Receiver<bool>,
+) {
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
         let is_known = key.as_ref().is_none_or(|key| key::is_shown(request.headers(), key));
         let answer = is_known.then(|| router.call(request));
+        let stop = stop.clone();
         async move {
-            match answer {
-                Some(answer) => answer.await,
-                None => Ok::<_, Infallible>(unknown()),
+            let mut response = match answer {
+                Some(answer) => answer.await?,
+                None => unknown(),
+            };
+            if *stop.borrow() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
+            Ok::<_, Infallible>(response)
         }
     });
     let connection = http1::Builder::new()

@@ -11,7 +11,8 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::ServeError;
+use super::sockets::{LOCAL, Sockets};
+use super::{ServeError, local_address};
 use crate::config::Config;
 use crate::keys;
 use crate::local::{Bounds, Door, Listener, Local, Terms, run};
@@ -28,18 +29,18 @@ pub(super) struct Running(Vec<JoinHandle<usize>>);
 
 impl Doors {
     /// Opens what `[local]` asks for.
-    pub(super) async fn open(config: &Config) -> Result<Self, ServeError> {
+    pub(super) async fn open(config: &Config, sockets: &mut Sockets) -> Result<Self, ServeError> {
         let wanted = &config.local;
         let mut doors = Self { doors: Vec::new(), socket: None, address: None };
         if let Some(path) = &wanted.socket {
-            doors.doors.push(Door { listener: Listener::unix(path)?, key: None });
+            doors.doors.push(Door { listener: sockets.unix(path)?, key: None });
             doors.socket = Some(path.clone());
         }
         if let Some(address) = wanted.listen {
             let key = Some(Arc::new(keys::local_key(&wanted.key_file)?));
-            let listener = Listener::tcp(address).await?;
-            doors.address = listener.address();
-            doors.doors.push(Door { listener, key });
+            let listener = sockets.tcp(LOCAL, address).await?;
+            doors.address = Some(local_address(&listener)?);
+            doors.doors.push(Door { listener: Listener::Tcp(listener), key });
         }
         Ok(doors)
     }

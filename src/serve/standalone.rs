@@ -8,8 +8,9 @@ use tokio::sync::watch;
 
 use super::local::Doors;
 use super::panel::Panel;
+use super::sockets::{ADMIN, Sockets};
 use super::{
-    End, ServeError, Settlement, Signals, descriptors, fail, hangups, keys, listen, local, local_address,
+    End, ServeError, Settlement, Signals, descriptors, fail, given, hangups, keys, local, local_address,
     panel, print, recorder, reload, retire, runtime, start_engine, until_the_end, wait_for_second_signal,
 };
 use crate::cli::load_config;
@@ -17,19 +18,26 @@ use crate::config::Config;
 use crate::notify::{self, State};
 
 /// Runs until a signal.
-pub fn run(path: &Path) -> End {
+pub fn run(path: &Path, take_over: bool) -> End {
     let config = match load_config(path) {
         Ok(config) => config,
         Err(error) => return fail(&error.into()),
     };
-    let ended = runtime().and_then(|runtime| runtime.block_on(settle(path, config)));
+    let ended = given(&config)
+        .and_then(|sockets| Ok((sockets, runtime()?)))
+        .and_then(|(sockets, runtime)| runtime.block_on(settle(path, config, sockets, take_over)));
     match ended {
         Ok(()) => End::Done,
         Err(error) => fail(&error),
     }
 }
 
-async fn settle(path: &Path, config: Config) -> Result<(), ServeError> {
+async fn settle(
+    path: &Path,
+    config: Config,
+    mut sockets: Sockets,
+    take_over: bool,
+) -> Result<(), ServeError> {
     descriptors::raise();
     backend_from_environment()?;
     let mut signals =
@@ -38,19 +46,25 @@ async fn settle(path: &Path, config: Config) -> Result<(), ServeError> {
     let key = keys::payee_key(&config)?;
     let panel_keys = panel::Keys::read(&config)?;
     let metrics = recorder()?;
+    // Nothing has changed yet: whatever is wrong with this process was found before.
+    if take_over {
+        sockets.take_over(&config).await?;
+    }
     // The places first: one that is taken is the most common mistake, and nothing has begun yet.
-    let doors = Doors::open(&config).await?;
-    let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;
+    let doors = Doors::open(&config, &mut sockets).await?;
+    let admin_listener = sockets.tcp(ADMIN, config.server.admin_listen).await?;
     let admin_address = local_address(&admin_listener)?;
-    let (engine, snapshots) = start_engine(&config).await?;
+    let (engine, snapshots) = start_engine(&config, sockets.former()).await?;
     let begun = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
         Ok(panel) => match Settlement::start(&config, &engine, key, None).await {
-            Ok(settlement) => Ok((panel, settlement)),
+            Ok(settlement) => sockets
+                .offer(config.server.handover_socket.as_ref())
+                .map(|handover| (panel, settlement, handover)),
             Err(error) => Err(error.into()),
         },
         Err(error) => Err(error),
     };
-    let (panel, settlement) = match begun {
+    let (panel, settlement, handover) = match begun {
         Ok(begun) => begun,
         Err(error) => {
             if let Err(error) = engine.shutdown().await {
@@ -72,24 +86,17 @@ async fn settle(path: &Path, config: Config) -> Result<(), ServeError> {
     tracing::info!(admin = %admin_address, "settling");
 
     notify::tell(State::Ready);
-    let failure = until_the_end(&mut signals, &mut hangups, &engine, || {
+    let reason = until_the_end(&mut signals, &mut hangups, &engine, handover, || {
         reload::reload(path, &config, &engine, None);
     })
     .await;
     notify::tell(State::Stopping);
-    if let Some(error) = &failure {
-        tracing::error!(%error, "stopping");
-    }
+    reason.log();
     wait_for_second_signal(signals);
     stop.send_replace(true);
     api.ended().await;
     settlement.stop().await;
     let closed = engine.shutdown().await;
     admin.ended().await;
-    if let Some(error) = failure {
-        return Err(ServeError::Failed(error));
-    }
-    closed.map_err(ServeError::Failed)?;
-    tracing::info!("stopped; the books are closed");
-    Ok(())
+    reason.end(closed)
 }

@@ -54,7 +54,7 @@ async fn stand(config: Config, books: PathBuf, watch: WatchtowerConfig) -> Resul
     check_chain(&config, &client).await?;
     // Books that cannot be read now may never be: said before anybody counts on the watchtower.
     drop(RocksLedger::open_read_only(&books)?);
-    let (engine, snapshots) = start_engine(&config).await?;
+    let (engine, snapshots) = start_engine(&config, None).await?;
     let (stop, stopped) = watch::channel(false);
     let panel = Panel::new(&config, &engine, metrics, snapshots, panel_keys).await?;
     let admin = panel.admin(&config, &engine, Arc::new(Nothing), &stopped);

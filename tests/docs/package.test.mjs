@@ -26,7 +26,7 @@ test('the Debian package', async () => {
     assert.match(run('dpkg-deb', '-f', one, 'Depends'), /libc6 \(>= 2\.\d+\)/)
     const files = run('dpkg-deb', '--contents', one)
     for (const wanted of [
-      './usr/bin/farebox', './lib/systemd/system/farebox.service', './usr/share/man/man1/farebox.1.gz', './usr/share/man/man1/farebox-doctor.1.gz',
+      './usr/bin/farebox', './lib/systemd/system/farebox.service', './lib/systemd/system/farebox.socket', './usr/share/man/man1/farebox.1.gz', './usr/share/man/man1/farebox-doctor.1.gz',
       './usr/share/bash-completion/completions/farebox', './usr/share/doc/farebox/farebox.example.toml', './usr/share/doc/farebox/copyright',
     ]) assert.ok(files.includes(` ${wanted}\n`), wanted)
     assert.doesNotMatch(files, /\/var\/lib|\.key/, 'neither books nor keys')
@@ -44,6 +44,11 @@ test('the unit is told when it is up, reloads, and has few rights', async () => 
   for (const line of ['Type=notify', 'ExecReload=/bin/kill -HUP $MAINPID', 'User=farebox', 'NoNewPrivileges=yes', 'ProtectSystem=strict', 'CapabilityBoundingSet=', 'MemoryDenyWriteExecute=yes']) {
     assert.ok(unit.split('\n').includes(line), line)
   }
+  const socket = await readFile(join(REPOSITORY, 'packaging/systemd/farebox.socket'), 'utf8')
+  const defaults = await readFile(join(REPOSITORY, 'farebox.example.toml'), 'utf8')
+  const places = [...socket.matchAll(/^ListenStream=(.+)$/gm)].map(([, place]) => place)
+  assert.equal(places.length, 2)
+  for (const place of places) assert.ok(defaults.includes(`"${place}"`), `${place} is what the configuration has by default`)
   if (existsSync('/usr/bin/systemd-analyze')) {
     const exposure = run('systemd-analyze', 'security', '--offline=true', join(REPOSITORY, 'packaging/systemd/farebox.service'))
     const [, level] = exposure.match(/Overall exposure level for farebox.service: ([\d.]+)/) ?? assert.fail(exposure)

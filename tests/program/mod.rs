@@ -65,9 +65,14 @@ pub struct Running {
 
 impl Running {
     /// Starts it; its logs go to a file in `folder`.
-    pub fn start(mut command: Command, folder: &Path) -> Result<Self, Ended> {
+    pub fn start(command: Command, folder: &Path) -> Result<Self, Ended> {
+        Self::start_with(command, Stdio::null(), folder)
+    }
+
+    /// The same, with something else than nothing as its input.
+    pub fn start_with(mut command: Command, stdin: Stdio, folder: &Path) -> Result<Self, Ended> {
         let stderr = folder.join(format!("stderr-{:x}.txt", Instant::now().elapsed().as_nanos()));
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped());
         command.stderr(std::fs::File::create(&stderr).unwrap());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();

@@ -105,6 +105,12 @@ impl Hand {
         Self { url: world.url(path), ..self.clone() }
     }
 
+    /// The same payer with a new connection for each request.
+    pub fn with_fresh_connections(self) -> Self {
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build();
+        Self { http: good("a client", http), ..self }
+    }
+
     /// Asks without paying, and takes the challenge for `protocol`.
     pub async fn challenge(&self, protocol: Protocol) -> PaymentChallenge {
         let answer = self.send(Method::GET, None).await;

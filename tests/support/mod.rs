@@ -156,6 +156,19 @@ impl World {
         self.server = Some(Program::serve(&self.config, variables));
     }
 
+    /// Has another process take over from the running program, which must end well.
+    pub async fn replace_server(&mut self) {
+        let mut former = self.server.take().expect("a running server");
+        let config = self.config.clone();
+        let started =
+            tokio::task::spawn_blocking(move || Program::serve_with(&config, &["--take-over"], &[]));
+        let next = started.await.expect("it starts");
+        assert_eq!(next.listen, former.listen, "the same socket");
+        let status = former.ended().await;
+        assert!(status.success(), "the server ended with {status}\n{}", former.log());
+        self.server = Some(next);
+    }
+
     /// Waits until the program killed itself.
     pub async fn killed(&mut self) {
         use std::os::unix::process::ExitStatusExt;
@@ -176,6 +189,12 @@ impl World {
     /// Ends the program without a warning (SIGKILL), as a crash would.
     pub fn kill_server(&mut self) {
         drop(self.server.take().expect("a running server"));
+    }
+
+    /// Goes on with a program that the test started.
+    pub fn set_server(&mut self, server: Program) {
+        assert!(self.server.is_none(), "the server runs already");
+        self.server = Some(server);
     }
 
     /// The running program.

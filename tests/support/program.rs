@@ -40,15 +40,21 @@ pub struct Program {
 impl Program {
     /// Starts `farebox serve` and returns when it said where it listens.
     pub fn serve(config: &Path, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(farebox())
-            .args(["serve", "-c"])
-            .arg(config)
-            .envs(variables.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("starts farebox");
+        Self::serve_with(config, &[], variables)
+    }
+
+    /// The same, with more arguments.
+    pub fn serve_with(config: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new(farebox());
+        command.args(["serve", "-c"]).arg(config).args(arguments).envs(variables.iter().copied());
+        command.stdin(Stdio::null());
+        Self::of(command)
+    }
+
+    /// Starts a command that is a server in the end.
+    pub fn of(mut command: Command) -> Self {
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts farebox");
         let log = Log::default();
         keep(child.stderr.take().expect("stderr is a pipe"), Arc::clone(&log), None);
         let (send, said) = mpsc::channel();
