@@ -17,7 +17,7 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-settlement lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-settlement bench-docs lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
@@ -25,6 +25,7 @@ help:
 	@echo "make test-long   a million signatures, 100,000 histories, 10,000 kills, 1,000 power losses: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
 	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http, bench-settlement: ARGS=\"--quick FILTER\")"
+	@echo "make bench-docs  writes docs/benchmarks/README.md from what they measured"
 	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, contract artifacts"
 	@echo "make fmt     formats the sources"
 
@@ -131,6 +132,10 @@ bench-books-docs: export BENCH_COMMIT = $(shell git rev-parse --short HEAD)$(she
 bench-books-docs: export BENCH_DATE = $(shell date -u +%F)
 bench-books-docs: override ARGS += --docs
 bench-books-docs: bench-books
+
+# Writes docs/benchmarks/README.md and its plots from the last runs: `make bench` first, for a full page.
+bench-docs:
+	@node scripts/bench-page.mjs --from $(TARGET_DIR)/bench --program $(TARGET_DIR)/release/farebox
 
 fmt:
 	cargo fmt --all

@@ -15,7 +15,7 @@ ${keys}
 `
 
 /** Returns the path of the configuration file. Ports are 0: the server prints the ones that it got. */
-export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, adminKey, sponsor, discovery, realm = 'demo.farebox.local', listen = '127.0.0.1:0' }) {
+export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, adminKey, explorer, sponsor, discovery, realm = 'demo.farebox.local', listen = '127.0.0.1:0' }) {
   await mkdir(folder, { recursive: true })
   const keyFile = join(folder, 'payee.key')
   await writeFile(keyFile, payee.privateKey, { mode: 0o600 })
@@ -36,6 +36,7 @@ url = "${upstreamUrl}"
 [chain]
 rpc = ["${net.rpcUrl}"]
 id = ${net.chainId}
+${explorer ? `explorer_url = "${explorer}"` : ''}
 [payee]
 address = "${payee.address}"
 token = "${net.token}"

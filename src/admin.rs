@@ -11,6 +11,9 @@
 //! | `GET /v1/channels/{id}` | one channel |
 //! | `GET /v1/channels/{id}/history` | what the last frames of the journal tell of it |
 //! | `POST /v1/channels/{id}/settle`, `/close` | settles or closes it now; with the admin key |
+//! | `GET /v1/denials` | who is shut out by hand |
+//! | `POST /v1/channels/{id}/quarantine?for=3600`, `/release` | shuts a channel out, for a time or for good, or lets it in again; with the admin key |
+//! | `POST /v1/payers/{address}/deny?for=3600`, `/allow` | the same for all channels of a payer |
 //! | `POST /v1/webhook/replay?frame=1` | sends money events from a frame on again; with the admin key |
 //! | `POST /v1/key` | whether the admin key is right |
 //! | `POST /v1/snapshot` | takes a snapshot of the store, in the store's own folder, and says where; for `farebox backup` |
@@ -18,6 +21,7 @@
 //! Reading needs no password: bind it to an address that only operators reach. Actions need the key of
 //! `server.admin_key_file`; without one there are none.
 
+mod access;
 mod actions;
 mod alarms;
 mod figures;
@@ -50,6 +54,7 @@ use tokio::task::JoinHandle;
 
 use self::history::Span;
 use self::overview::{Overview, Source};
+use crate::denials::Denials;
 use crate::view::ChannelView;
 use crate::webhook::Replay;
 
@@ -101,6 +106,8 @@ pub struct Admin {
     pub key: Option<Arc<AdminKey>>,
     /// Sends money events again; `None` when nobody is told.
     pub webhook: Option<Replay>,
+    /// Who is shut out by hand; `None` when nothing is sold here.
+    pub denials: Option<Denials>,
     /// What the dashboard shows.
     pub board: Board,
 }
@@ -180,6 +187,11 @@ impl Admin {
             .route("/v1/channels/{id}/history", get(show_history))
             .route("/v1/channels/{id}/settle", post(actions::settle))
             .route("/v1/channels/{id}/close", post(actions::close))
+            .route("/v1/channels/{id}/quarantine", post(access::quarantine))
+            .route("/v1/channels/{id}/release", post(access::release))
+            .route("/v1/payers/{address}/deny", post(access::deny_payer))
+            .route("/v1/payers/{address}/allow", post(access::allow_payer))
+            .route("/v1/denials", get(access::list))
             .route("/v1/webhook/replay", post(actions::replay))
             .route("/v1/key", post(actions::check))
             .route("/v1/snapshot", post(snapshot))

@@ -9,6 +9,7 @@ use farebox_settlement::Retire;
 mod act;
 mod ask;
 mod backup;
+mod bench;
 mod channel;
 mod channels;
 mod check;
@@ -19,6 +20,7 @@ mod doctor;
 mod export;
 mod pages;
 mod plan;
+mod progress;
 mod reconcile;
 mod restore;
 mod settle;
@@ -32,7 +34,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for `verify`: every voucher is valid
   1  `verify`: a voucher is invalid; `serve`: the server failed while it ran; `check`: something is wrong;
-     `reconcile`: something differs; `doctor`: an error was found; `settle-now`, `close`: the books say no;
+     `reconcile`: something differs; `doctor`: an error was found; the actions on channels
+     and payers: the books say no;
      `restore --reconcile`: books and chain cannot both be right
   2  bad arguments, or input that cannot be used
   3  the configuration, a key file or FAREBOX_BACKEND is refused, also because the chain is another than
@@ -132,6 +135,32 @@ enum Command {
     /// Have a running server close a channel now, for what was spent; needs its admin key. Cannot be taken back.
     #[command(after_help = EXIT_CODES)]
     Close(Action),
+    /// Have a running server take no vouchers of a channel, for a time or for good; needs its admin key.
+    ///
+    /// What was spent is claimed as ever. It outlives a restart.
+    #[command(after_help = EXIT_CODES)]
+    Quarantine {
+        #[command(flatten)]
+        action: Action,
+        /// For how long, in seconds; for good when absent.
+        #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: Option<u64>,
+    },
+    /// Have a running server take vouchers of a quarantined channel again; needs its admin key.
+    #[command(after_help = EXIT_CODES)]
+    Release(Action),
+    /// Have a running server take no vouchers of a payer, for a time or for good; needs its admin key.
+    #[command(after_help = EXIT_CODES)]
+    Deny {
+        #[command(flatten)]
+        payer: PayerAction,
+        /// For how long, in seconds; for good when absent.
+        #[arg(long = "for", value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+        seconds: Option<u64>,
+    },
+    /// Have a running server take vouchers of a denied payer again; needs its admin key.
+    #[command(after_help = EXIT_CODES)]
+    Allow(PayerAction),
     /// Say what would be claimed on chain now and why, and why the rest is left; also beside a running server.
     #[command(after_help = EXIT_CODES)]
     Plan {
@@ -203,6 +232,9 @@ enum Command {
         /// The running server's admin address, when it is not the configured one.
         #[arg(long, value_name = "ADDRESS")]
         admin: Option<std::net::SocketAddr>,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Read everything in the books, verify it, and say what is wrong. Changes nothing.
     #[command(after_help = EXIT_CODES)]
@@ -213,6 +245,18 @@ enum Command {
         /// A ledger, or a backup, in this folder instead.
         #[arg(long, value_name = "DIR", conflicts_with = "config")]
         path: Option<PathBuf>,
+        /// One JSON document instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Measure this machine: verification, the disk's sync, and the books; takes a few seconds.
+    ///
+    /// What it writes goes into a folder of its own, which is removed. Build with --release, or it measures the debugger.
+    #[command(after_help = EXIT_CODES)]
+    Bench {
+        /// A folder on the disk to measure.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        path: PathBuf,
         /// One JSON document instead of text.
         #[arg(long)]
         json: bool,
@@ -235,6 +279,9 @@ enum Command {
         /// Close every open channel instead of serving it again, for what the books charged.
         #[arg(long, requires = "reconcile")]
         close_all: bool,
+        /// One JSON document a step instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Run a local Tempo chain with both escrows, for development.
     ///
@@ -274,6 +321,22 @@ struct Action {
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<std::net::SocketAddr>,
     /// The channel as JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is done with one payer, likewise.
+#[derive(Debug, Args)]
+struct PayerAction {
+    /// The payer's address: 0x and 40 hex digits.
+    payer: String,
+    /// The configuration that names the admin address and the admin key.
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// The running server's admin address, when it is not the configured one.
+    #[arg(long, value_name = "ADDRESS")]
+    admin: Option<std::net::SocketAddr>,
+    /// JSON instead of text.
     #[arg(long)]
     json: bool,
 }
@@ -328,11 +391,12 @@ impl Cli {
                 export::run(&config, format, export::Wanted { from, to, channel })
             }
             Command::Reconcile { config, json } => reconcile::run(&config, json),
-            Command::Backup { config, to, admin } => backup::run(&config, &to, admin),
+            Command::Backup { config, to, admin, json } => backup::run(&config, &to, admin, json),
+            Command::Bench { path, json } => bench::run(&path, json),
             Command::Check { config, path, json } => check::run(config.as_deref(), path.as_deref(), json),
-            Command::Restore { config, from, reconcile, close_all } => {
+            Command::Restore { config, from, reconcile, close_all, json } => {
                 let retire = if close_all { Retire::All } else { Retire::PaidOutAbove };
-                restore::run(&config, from.as_deref(), reconcile.then_some(retire))
+                restore::run(&config, from.as_deref(), reconcile.then_some(retire), json)
             }
             Command::Channel { id, config, json } => channel::run(&config, &id, json),
             Command::SettleNow(Action { id, config, admin, json }) => {
@@ -340,6 +404,18 @@ impl Cli {
             }
             Command::Close(Action { id, config, admin, json }) => {
                 act::run(&config, Act::Close, &id, admin, json)
+            }
+            Command::Quarantine { action: Action { id, config, admin, json }, seconds } => {
+                act::run(&config, Act::Quarantine(seconds), &id, admin, json)
+            }
+            Command::Release(Action { id, config, admin, json }) => {
+                act::run(&config, Act::Release, &id, admin, json)
+            }
+            Command::Deny { payer: PayerAction { payer, config, admin, json }, seconds } => {
+                act::run(&config, Act::Deny(seconds), &payer, admin, json)
+            }
+            Command::Allow(PayerAction { payer, config, admin, json }) => {
+                act::run(&config, Act::Allow, &payer, admin, json)
             }
             Command::Completions { shell } => completions::completions(shell),
             Command::Man { dir } => completions::man(dir.as_deref()),

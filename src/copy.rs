@@ -115,13 +115,19 @@ pub fn must_be_free(path: &Path) -> Result<(), CopyError> {
     Ok(())
 }
 
-/// Copies the files of `from` into the new folder `to`, each synced, and lists them by name.
-pub fn copy_store(from: &Path, to: &Path) -> Result<Vec<FileEntry>, CopyError> {
+/// How many bytes [`copy_store`] would copy.
+pub fn store_bytes(from: &Path) -> Result<u64, CopyError> {
+    let copied = names(from)?.into_iter().filter(|name| !LEFT_OUT.contains(&name.as_str()));
+    copied.map(|name| Ok(fs::metadata(from.join(name)).map_err(io_error("look at", from))?.len())).sum()
+}
+
+/// Copies the files of `from` into the new folder `to`, each synced, and lists them by name. `copied` is told of bytes.
+pub fn copy_store(from: &Path, to: &Path, copied: &mut dyn FnMut(u64)) -> Result<Vec<FileEntry>, CopyError> {
     fs::create_dir(to).map_err(io_error("make the folder", to))?;
     let mut files = Vec::new();
     for name in names(from)? {
         if !LEFT_OUT.contains(&name.as_str()) {
-            files.push(copy_file(&from.join(&name), &to.join(&name), name)?);
+            files.push(copy_file(&from.join(&name), &to.join(&name), name, copied)?);
         }
     }
     sync_folder(to)?;
@@ -140,11 +146,17 @@ pub fn names(folder: &Path) -> Result<Vec<String>, CopyError> {
     Ok(names)
 }
 
-fn copy_file(from: &Path, to: &Path, name: String) -> Result<FileEntry, CopyError> {
+fn copy_file(
+    from: &Path,
+    to: &Path,
+    name: String,
+    copied: &mut dyn FnMut(u64),
+) -> Result<FileEntry, CopyError> {
     let mut target = File::create_new(to).map_err(io_error("make", to))?;
     let mut hash = Sha256::new();
     let bytes = read_all(from, |chunk| {
         hash.update(chunk);
+        copied(chunk.len() as u64);
         target.write_all(chunk).map_err(io_error("write", to))
     })?;
     target.sync_all().map_err(io_error("sync", to))?;
@@ -152,7 +164,11 @@ fn copy_file(from: &Path, to: &Path, name: String) -> Result<FileEntry, CopyErro
 }
 
 /// Looks whether a file is what a manifest says.
-pub fn verify_file(folder: &Path, expected: &FileEntry) -> Result<(), CopyError> {
+pub fn verify_file(
+    folder: &Path,
+    expected: &FileEntry,
+    verified: &mut dyn FnMut(u64),
+) -> Result<(), CopyError> {
     let path = folder.join(&expected.name);
     let bad = |found: String, expected: String| CopyError::BadFile { path: path.clone(), found, expected };
     let found = match fs::metadata(&path) {
@@ -168,6 +184,7 @@ pub fn verify_file(folder: &Path, expected: &FileEntry) -> Result<(), CopyError>
     let mut hash = Sha256::new();
     read_all(&path, |chunk| {
         hash.update(chunk);
+        verified(chunk.len() as u64);
         Ok(())
     })?;
     let sha256 = hex(&hash.finalize());

@@ -21,6 +21,7 @@ mod network;
 
 use std::path::Path;
 
+pub use disk::time_syncs as sync_times;
 pub use finding::{Finding, Level};
 
 /// What counts as little room and as a slow disk.

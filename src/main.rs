@@ -9,6 +9,7 @@ mod admin;
 mod cli;
 mod config;
 mod copy;
+mod denials;
 mod doctor;
 mod gateway;
 mod keys;

@@ -263,7 +263,12 @@ async fn serve(path: &Path, config: Config, mut sockets: Sockets, take_over: boo
     let (backend, tables_bytes_max) =
         (engine.verifier().backend().name(), config.limits.signer_tables_bytes_max);
     tracing::info!(backend, tables_bytes_max, "vouchers are verified");
-    let started = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
+    let panel = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
+        Ok(panel) => panel.with_denials(&config, &engine).await,
+        Err(error) => Err(error),
+    };
+    let denials = panel.as_ref().ok().and_then(Panel::denials);
+    let started = match panel {
         Ok(panel) => start(&config, &engine, (payee_key, sponsor_key), (door_config, tls), panel, sockets).await,
         Err(error) => Err(error),
     };
@@ -280,7 +285,7 @@ async fn serve(path: &Path, config: Config, mut sockets: Sockets, take_over: boo
 
     notify::tell(State::Ready);
     let reason = until_the_end(&mut signals, &mut hangups, &engine, handover, || {
-        reload::reload(path, &config, &engine, Some(&tariff));
+        reload::reload(path, &config, denials.as_ref(), Some(&tariff));
     })
     .await;
     notify::tell(State::Stopping);

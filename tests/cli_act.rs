@@ -45,7 +45,7 @@ async fn one_channel_is_shown_settled_and_closed_by_hand() {
     world.start_server();
     let opened = Hand::new(&world, &world.payer).open(&world, Protocol::V2).await;
     let id = opened.channel.to_string();
-    let admin = world.server().admin_listen.to_string();
+    let mut admin = world.server().admin_listen.to_string();
 
     let shown = run(&world, &["channel", &id, "--json"]);
     assert_ended(&shown, 0, &id);
@@ -67,6 +67,21 @@ async fn one_channel_is_shown_settled_and_closed_by_hand() {
 
     let spent = amount(&world.channel(&id).await.expect("is open"), "spent");
     assert_eq!(spent, REQUEST_PRICE);
+    let mut hand = Hand::new(&world, &world.payer);
+    let payer = format!("{:#x}", world.payer.address);
+    assert_ended(&run(&world, &["release", &id, "--admin", &admin]), 2, "found no entry");
+    assert_ended(&run(&world, &["quarantine", &unknown, "--admin", &admin]), 2, "the books hold no channel");
+    for (shut, open, whom) in [("quarantine", "release", &id), ("deny", "allow", &payer)] {
+        assert_ended(&run(&world, &[shut, whom, "--for", "3600", "--admin", &admin]), 0, "until Unix time");
+        hand.pay(&opened, 2 * REQUEST_PRICE).await.assert_refused(403, "about:blank");
+        // It outlives the process.
+        world.stop_server().await;
+        world.start_server();
+        admin = world.server().admin_listen.to_string();
+        hand = Hand::new(&world, &world.payer);
+        hand.pay(&opened, 2 * REQUEST_PRICE).await.assert_refused(403, "about:blank");
+        assert_ended(&run(&world, &[open, whom, "--admin", &admin, "--json"]), 0, whom);
+    }
     assert_ended(&run(&world, &["settle-now", &id, "--admin", &admin]), 0, "is being settled");
     until("it is settled", || async {
         let channel = world.channel(&id).await?;

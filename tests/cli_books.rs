@@ -151,6 +151,11 @@ async fn a_backup_under_load_is_a_whole_prefix_and_the_server_goes_on() {
     // Offline, without the server.
     world.stop_server().await;
     assert_ended(&back_up(&world, &beside(&world, "offline"), "127.0.0.1:9"), 0, "2 channels up to frame ");
+    let json = run(&world, "backup", &["--json", "--to", path(&beside(&world, "json"))]);
+    assert_ended(&json, 0, "\"channels\":2");
+    let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert!(json["bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{json}");
+    assert_eq!(json["backup"], path(&beside(&world, "json")));
     assert_eq!(check(&beside(&world, "offline")).0, SOUND);
 }
 

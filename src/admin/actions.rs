@@ -47,7 +47,7 @@ impl AdminKey {
 }
 
 /// Refuses who has no key, and says what is missing.
-fn refuse(admin: &Admin, headers: &HeaderMap) -> Option<Response> {
+pub(super) fn refuse(admin: &Admin, headers: &HeaderMap) -> Option<Response> {
     let Some(key) = &admin.key else {
         let detail = "actions are off: server.admin_key_file is not set";
         return Some(problem(StatusCode::FORBIDDEN, detail));

@@ -51,6 +51,8 @@ pub struct Facts {
     pub chain_id: u64,
     /// The token, in hex.
     pub token: String,
+    /// Where people look at the chain.
+    pub explorer: Option<String>,
     /// When the process started.
     pub started_at: UnixSeconds,
     /// Which code verifies.
@@ -202,6 +204,7 @@ impl Source {
             "realm": self.facts.realm,
             "chainId": self.facts.chain_id,
             "token": self.facts.token,
+            "explorer": self.facts.explorer,
             "startedAt": self.facts.started_at.0,
             "backend": self.facts.backend,
             "isComplete": self.scan.is_none() && !self.tally.is_partial() && !self.scan_is_due,

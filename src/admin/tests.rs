@@ -24,6 +24,7 @@ fn admin(wrong: Vec<(&'static str, String)>) -> Admin {
         realm: "test".into(),
         chain_id: 7,
         token: "0x03".into(),
+        explorer: Some("https://explorer.example".into()),
         started_at: farebox_engine::core::units::UnixSeconds(0),
         backend: "portable",
         settle_age_s: 0,
@@ -37,6 +38,7 @@ fn admin(wrong: Vec<(&'static str, String)>) -> Admin {
         store: None,
         key: None,
         webhook: None,
+        denials: None,
         board,
     }
 }

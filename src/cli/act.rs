@@ -1,5 +1,5 @@
-//! `farebox settle-now` and `farebox close`: what a running server is told to do with one channel, through its admin API
-//! and with its admin key. It decides and books; here nothing is decided.
+//! `farebox settle-now`, `close`, `quarantine`, `release`, `deny` and `allow`: what a running server is told to do with a channel
+//! or a payer, through its admin API and with its admin key. It decides and books; here nothing is decided.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -17,13 +17,28 @@ pub enum Act {
     Settle,
     /// End service, and claim what was spent.
     Close,
+    /// Take no vouchers of a channel, for so many seconds or for good.
+    Quarantine(Option<u64>),
+    /// Take them again.
+    Release,
+    /// Take no vouchers of a payer, likewise.
+    Deny(Option<u64>),
+    /// Take them again.
+    Allow,
 }
 
 impl Act {
-    const fn name(self) -> &'static str {
+    /// Where it is asked for.
+    fn path(self, id: &str) -> String {
+        let term =
+            |seconds: Option<u64>| seconds.map(|seconds| format!("?for={seconds}")).unwrap_or_default();
         match self {
-            Self::Settle => "settle",
-            Self::Close => "close",
+            Self::Settle => format!("/v1/channels/{id}/settle"),
+            Self::Close => format!("/v1/channels/{id}/close"),
+            Self::Quarantine(seconds) => format!("/v1/channels/{id}/quarantine{}", term(seconds)),
+            Self::Release => format!("/v1/channels/{id}/release"),
+            Self::Deny(seconds) => format!("/v1/payers/{id}/deny{}", term(seconds)),
+            Self::Allow => format!("/v1/payers/{id}/allow"),
         }
     }
 }
@@ -34,7 +49,7 @@ impl Act {
 struct NoKey;
 
 /// Asks the server, and prints the channel as it is then.
-pub fn run(config: &Path, act: Act, channel: &str, admin: Option<SocketAddr>, as_json: bool) -> End {
+pub fn run(config: &Path, act: Act, whom: &str, admin: Option<SocketAddr>, as_json: bool) -> End {
     let config = match load_config(config) {
         Ok(config) => config,
         Err(error) => return end_with(End::Refused, &error),
@@ -45,11 +60,10 @@ pub fn run(config: &Path, act: Act, channel: &str, admin: Option<SocketAddr>, as
         Err(error) => return end_with(End::Refused, &error),
     };
     // An id has no characters that a path would mind; anything else is refused by the server.
-    let id: String = channel.chars().filter(char::is_ascii_alphanumeric).take(80).collect();
-    let path = format!("/v1/channels/{id}/{}", act.name());
-    match post(admin.unwrap_or(config.server.admin_listen), &path, &key) {
-        Ok(channel) => {
-            print(act, &channel, as_json);
+    let id: String = whom.chars().filter(char::is_ascii_alphanumeric).take(80).collect();
+    match post(admin.unwrap_or(config.server.admin_listen), &act.path(&id), &key) {
+        Ok(answer) => {
+            print(act, &answer, as_json);
             End::Done
         }
         Err(error @ AskError::Away { .. }) => end_with(End::CannotStart, &error),
@@ -59,16 +73,29 @@ pub fn run(config: &Path, act: Act, channel: &str, admin: Option<SocketAddr>, as
     }
 }
 
-fn print(act: Act, channel: &Value, as_json: bool) {
+fn print(act: Act, answer: &Value, as_json: bool) {
     if as_json {
-        println!("{channel}");
+        println!("{answer}");
         return;
     }
-    let text = |key: &str| channel[key].as_str().unwrap_or("-").to_owned();
-    let (id, phase, spent, settled) = (text("channelId"), text("phase"), text("spent"), text("settled"));
-    let what = match act {
-        Act::Settle => "is being settled",
-        Act::Close => "is being closed",
+    let text = |key: &str| answer[key].as_str().unwrap_or("-").to_owned();
+    let channel = || {
+        let (phase, spent, settled) = (text("phase"), text("spent"), text("settled"));
+        format!("it is {phase}, {spent} spent, {settled} settled (base units)")
     };
-    println!("{id} {what}; it is {phase}, {spent} spent, {settled} settled (base units)");
+    let until = || match answer["until"].as_u64() {
+        Some(until) => format!("until Unix time {until}"),
+        None => "until it is let in again".into(),
+    };
+    let id = text("channelId");
+    match act {
+        Act::Settle => println!("{id} is being settled; {}", channel()),
+        Act::Close => println!("{id} is being closed; {}", channel()),
+        Act::Quarantine(_) => {
+            println!("{id} takes no vouchers {}; what was spent is claimed as ever", until())
+        }
+        Act::Release => println!("{id} takes vouchers again"),
+        Act::Deny(_) => println!("{} pays for nothing {}", text("payer"), until()),
+        Act::Allow => println!("{} may pay again", text("payer")),
+    }
 }

@@ -17,9 +17,12 @@ use farebox_engine::{LedgerError, RocksLedger};
 use serde_json::{Value, json};
 
 use super::pages::pages;
+use super::progress::Progress;
 use super::{End, end_with, load_config};
 use crate::config::{Config, Ledger};
-use crate::copy::{CopyError, Facts, Manifest, STORE, copy_store, io_error, must_be_free, sync_folder};
+use crate::copy::{
+    CopyError, Facts, Manifest, STORE, copy_store, io_error, must_be_free, store_bytes, sync_folder,
+};
 
 /// How long a server may take to flush and to take a snapshot.
 const SNAPSHOT_WAIT: Duration = Duration::from_secs(600);
@@ -48,7 +51,7 @@ enum BackupError {
 }
 
 /// Makes a backup.
-pub fn run(config: &Path, to: &Path, admin: Option<SocketAddr>) -> End {
+pub fn run(config: &Path, to: &Path, admin: Option<SocketAddr>, as_json: bool) -> End {
     let config = match load_config(config) {
         Ok(config) => config,
         Err(error) => return end_with(End::Refused, &error),
@@ -57,10 +60,20 @@ pub fn run(config: &Path, to: &Path, admin: Option<SocketAddr>) -> End {
         Ok(manifest) => {
             let Manifest { last_frame, channels, files, .. } = &manifest;
             let (files, bytes) = (files.len(), manifest.bytes());
-            println!(
-                "{}: {channels} channels up to frame {last_frame}, {files} files, {bytes} bytes",
-                to.display()
-            );
+            if as_json {
+                println!(
+                    "{}",
+                    json!({
+                        "backup": to, "channels": channels, "lastFrame": last_frame, "takenAt": manifest.taken_at,
+                        "files": files, "bytes": bytes,
+                    })
+                );
+            } else {
+                println!(
+                    "{}: {channels} channels up to frame {last_frame}, {files} files, {bytes} bytes",
+                    to.display()
+                );
+            }
             End::Done
         }
         Err(error @ BackupError::Volatile) => end_with(End::Refused, &error),
@@ -78,7 +91,9 @@ fn back_up(config: &Config, to: &Path, admin: SocketAddr) -> Result<Manifest, Ba
     let source = Source::of(path, admin)?;
     let taken_at = SystemClock.now().0;
     let store = to.join(STORE);
-    let files = copy_store(&source.folder, &store)?;
+    let mut progress = Progress::new("copying", store_bytes(&source.folder)?);
+    let files = copy_store(&source.folder, &store, &mut |bytes| progress.add(bytes))?;
+    drop(progress);
     drop(source);
     let view = RocksLedger::open_read_only(&store)?;
     let books = recover(&view)?;

@@ -8,6 +8,7 @@ use farebox_engine::verifier::SIGNER_TABLES_BYTES_MAX;
 use farebox_engine::{LedgerError, RocksLedger, verifier_from_environment};
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::{End, end_with, load_config};
 use crate::config::Ledger;
 use crate::copy::{CopyError, MANIFEST, Manifest, STORE};
@@ -82,7 +83,8 @@ fn check_target(
 ) -> Result<(), CheckError> {
     let manifest = target.backup.as_deref().map(|backup| {
         let manifest = Manifest::read(backup)?;
-        manifest.verify(backup).map(|()| manifest)
+        let mut progress = Progress::new("verifying", manifest.bytes());
+        manifest.verify(backup, &mut |bytes| progress.add(bytes)).map(|()| manifest)
     });
     match RocksLedger::open_read_only(&target.store) {
         Ok(view) => *summary = check(&view as &dyn LedgerRead, verifier),

@@ -6,10 +6,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use farebox_core::units::ChannelId;
 use farebox_engine::ledger::recover;
 use farebox_engine::{Engine, EngineError, LedgerError, RocksLedger, SystemClock};
 use farebox_settlement::{Conflict, Correction, ReconcileError, Reconciliation, Retire, reconcile};
+use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::{End, end_with, load_config};
 use crate::config::{Config, Ledger};
 use crate::copy::{CopyError, Manifest, STORE, copy_store, io_error, must_be_free, sync_folder};
@@ -56,15 +59,17 @@ impl RestoreError {
 }
 
 /// Restores, reconciles, or both.
-pub fn run(config: &Path, from: Option<&Path>, reconcile: Option<Retire>) -> End {
+pub fn run(config: &Path, from: Option<&Path>, reconcile: Option<Retire>, as_json: bool) -> End {
     let config = match load_config(config) {
         Ok(config) => config,
         Err(error) => return end_with(End::Refused, &error),
     };
     let done = match &config.ledger {
-        Ledger::RocksDb(path) => from
-            .map_or(Ok(()), |from| restore(&config, from, path))
-            .and_then(|()| reconcile.map_or(Ok(()), |retire| reconcile_store(&config, path, retire))),
+        Ledger::RocksDb(path) => {
+            from.map_or(Ok(()), |from| restore(&config, from, path, as_json)).and_then(|()| {
+                reconcile.map_or(Ok(()), |retire| reconcile_store(&config, path, retire, as_json))
+            })
+        }
         Ledger::Memory => Err(RestoreError::Volatile),
     };
     match done {
@@ -74,7 +79,7 @@ pub fn run(config: &Path, from: Option<&Path>, reconcile: Option<Retire>) -> End
 }
 
 /// Copies a backup to where the books belong.
-fn restore(config: &Config, from: &Path, path: &Path) -> Result<(), RestoreError> {
+fn restore(config: &Config, from: &Path, path: &Path, as_json: bool) -> Result<(), RestoreError> {
     let manifest = Manifest::read(from)?;
     let (found, expected) = (manifest.chain_id, config.chain.id.0);
     if found != expected {
@@ -82,7 +87,9 @@ fn restore(config: &Config, from: &Path, path: &Path) -> Result<(), RestoreError
     }
     // Refused before anything is copied.
     must_be_free(path)?;
-    manifest.verify(from)?;
+    let mut progress = Progress::new("verifying", manifest.bytes());
+    manifest.verify(from, &mut |bytes| progress.add(bytes))?;
+    drop(progress);
     let unfinished = unfinished(path);
     match fs::remove_dir_all(&unfinished) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -93,7 +100,9 @@ fn restore(config: &Config, from: &Path, path: &Path) -> Result<(), RestoreError
     let absolute = std::path::absolute(path).map_err(io_error("find", path))?;
     let parent = absolute.parent().unwrap_or(&absolute);
     fs::create_dir_all(parent).map_err(io_error("make the folder", parent))?;
-    let files = copy_store(&from.join(STORE), &unfinished)?;
+    let mut progress = Progress::new("copying", manifest.bytes());
+    let files = copy_store(&from.join(STORE), &unfinished, &mut |bytes| progress.add(bytes))?;
+    drop(progress);
     // What was verified above is what was copied.
     if let Some((found, expected)) = files.iter().zip(&manifest.files).find(|(copy, listed)| copy != listed) {
         let path = from.join(STORE).join(&expected.name);
@@ -108,6 +117,14 @@ fn restore(config: &Config, from: &Path, path: &Path) -> Result<(), RestoreError
     // An empty folder gives way to a folder; anything else does not.
     fs::rename(&unfinished, path).map_err(io_error("name", path))?;
     sync_folder(parent)?;
+    if as_json {
+        let (channels, taken_at) = (manifest.channels, manifest.taken_at);
+        println!(
+            "{}",
+            json!({ "restored": path, "channels": channels, "lastFrame": last_frame, "takenAt": taken_at })
+        );
+        return Ok(());
+    }
     println!(
         "{}: restored {} channels up to frame {last_frame}, as they were at Unix time {}",
         path.display(),
@@ -125,7 +142,7 @@ fn unfinished(path: &Path) -> PathBuf {
 }
 
 /// Compares the books with the chain. When they agree, servers may start on them.
-fn reconcile_store(config: &Config, path: &Path, retire: Retire) -> Result<(), RestoreError> {
+fn reconcile_store(config: &Config, path: &Path, retire: Retire, as_json: bool) -> Result<(), RestoreError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(RestoreError::Runtime)?;
     let done = runtime.block_on(async {
@@ -138,13 +155,29 @@ fn reconcile_store(config: &Config, path: &Path, retire: Retire) -> Result<(), R
         engine.shutdown().await?;
         Ok::<_, RestoreError>(done?)
     })?;
-    print(&done);
+    if as_json {
+        println!("{}", view(&done))
+    } else {
+        print(&done)
+    }
     if !done.conflicts.is_empty() {
         return Err(RestoreError::Conflicts { count: done.conflicts.len() });
     }
     RocksLedger::mark_reconciled(path)?;
-    println!("{}: agrees with the chain; a server may start on it", path.display());
+    if !as_json {
+        println!("{}: agrees with the chain; a server may start on it", path.display());
+    }
     Ok(())
+}
+
+fn view(done: &Reconciliation) -> Value {
+    let told = |channel: &ChannelId, what: String| json!({ "channelId": channel.to_string(), "what": what });
+    let corrections = done.corrections.iter().map(|(channel, what)| told(channel, say(what)));
+    let conflicts = done.conflicts.iter().map(|(channel, what)| told(channel, say_conflict(what)));
+    json!({
+        "block": done.block, "compared": done.compared, "leftOut": done.left_out, "agrees": done.conflicts.is_empty(),
+        "corrections": corrections.collect::<Vec<_>>(), "conflicts": conflicts.collect::<Vec<_>>(),
+    })
 }
 
 fn print(done: &Reconciliation) {

@@ -39,7 +39,7 @@ pub(super) fn expected(key: &str) -> &'static str {
             "an amount in base units above 0 and below 2^96: a string of decimal digits, such as \"100000\""
         }
         "webhook.key_file" => "the path of the key file that signs what is sent",
-        "upstream.url" | "webhook.url" => {
+        "upstream.url" | "webhook.url" | "chain.explorer_url" => {
             "a URL of http or https without credentials, query and fragment, such as \"http://127.0.0.1:9000\""
         }
         "chain.rpc" => "a list of 1 to 8 RPC URLs, such as [\"http://127.0.0.1:8545\"]",

@@ -162,6 +162,8 @@ pub struct Chain {
     pub confirm_blocks: u64,
     /// The chain id that they must report.
     pub id: ChainId,
+    /// Where people look at it: a base URL.
+    pub explorer: Option<String>,
 }
 
 /// Who is paid.
@@ -433,7 +435,21 @@ fn chain(raw: &raw::Chain, problems: &mut Problems) -> Option<Chain> {
         }
         None => Some(None),
     };
-    Some(Chain { rpc, rpc_quorum: quorum?, heads: heads?, confirm_blocks, id: ChainId(raw.id) })
+    let key = "chain.explorer_url";
+    let explorer = match &raw.explorer_url {
+        Some(url) => problems
+            .check(key, shown_url(url), expected(key), |_| parse::upstream(url))
+            .map(|url| Some(url.to_string())),
+        None => Some(None),
+    };
+    Some(Chain {
+        rpc,
+        rpc_quorum: quorum?,
+        heads: heads?,
+        confirm_blocks,
+        id: ChainId(raw.id),
+        explorer: explorer?,
+    })
 }
 
 /// A URL as an error may show it: a bad one may hold an access key all the same.

@@ -138,6 +138,8 @@ pub(super) struct Chain {
     pub confirm_blocks: u64,
     /// The chain id that they must report.
     pub id: u64,
+    /// A block explorer, for links on the dashboard: its pages are `address/`, `block/` and `tx/` below this.
+    pub explorer_url: Option<String>,
 }
 
 /// `[payee]`: who is paid, in what, and with which key the claims are signed.

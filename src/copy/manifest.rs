@@ -141,10 +141,10 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Compares the store beside it with the list: every file, and none besides.
-    pub fn verify(&self, backup: &Path) -> Result<(), CopyError> {
+    /// Compares the store beside it with the list: every file, and none besides. `verified` is told of bytes.
+    pub fn verify(&self, backup: &Path, verified: &mut dyn FnMut(u64)) -> Result<(), CopyError> {
         let store = backup.join(STORE);
-        self.files.iter().try_for_each(|file| verify_file(&store, file))?;
+        self.files.iter().try_for_each(|file| verify_file(&store, file, verified))?;
         let known = |name: &String| self.files.iter().any(|file| file.name == *name);
         match names(&store)?.into_iter().find(|name| !known(name)) {
             Some(name) => Err(CopyError::BadFile {

@@ -14,13 +14,13 @@ fn backup() -> TempDir {
         fs::write(source.path().join(name), bytes).unwrap();
     }
     let backup = TempDir::new().unwrap();
-    let files = copy_store(source.path(), &backup.path().join(STORE)).unwrap();
+    let files = copy_store(source.path(), &backup.path().join(STORE), &mut |_| {}).unwrap();
     Manifest::new(FACTS, files).write(backup.path()).unwrap();
     backup
 }
 
 fn verify(backup: &Path) -> Result<(), CopyError> {
-    Manifest::read(backup)?.verify(backup)
+    Manifest::read(backup)?.verify(backup, &mut |_| {})
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn a_backup_is_what_its_manifest_says() {
     let sha256 = "c5ebb99bef6cbeea230c5fe471f7a23c2fb35ba5859e6b8ff2d65c2c5f20453b";
     assert_eq!(manifest.files[1].sha256, sha256);
     assert_eq!((manifest.bytes(), manifest.last_frame, manifest.chain_id), (5_010, 9, 7));
-    manifest.verify(backup.path()).unwrap();
+    manifest.verify(backup.path(), &mut |_| {}).unwrap();
 }
 
 #[test]

@@ -138,7 +138,7 @@ fn speed(mut times: Vec<Duration>, sync_us_max: u64) -> Finding {
 }
 
 /// Times appends with a sync each, in a file that is gone afterwards.
-fn time_syncs(folder: &Path) -> io::Result<Vec<Duration>> {
+pub fn time_syncs(folder: &Path) -> io::Result<Vec<Duration>> {
     let path = folder.join(format!(".farebox-doctor-{}", std::process::id()));
     let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
     let timed = time_syncs_in(file);

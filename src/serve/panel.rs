@@ -1,5 +1,6 @@
 //! What the admin API is given.
 
+use std::io;
 use std::sync::Arc;
 
 use farebox_engine::Engine;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use super::ServeError;
 use crate::admin::{Admin, AdminKey, Board, Facts, Probe};
 use crate::config::{Config, Ledger};
+use crate::denials::Denials;
 use crate::keys::{self, KeyError, Secret};
 use crate::webhook::Webhook;
 
@@ -20,6 +22,7 @@ pub(super) struct Panel {
     snapshots: Option<Snapshots>,
     key: Option<Arc<AdminKey>>,
     webhook: Option<Webhook>,
+    denials: Option<Denials>,
 }
 
 /// The keys that it and the webhook need, each if the configuration names one.
@@ -53,7 +56,21 @@ impl Panel {
             }
             _ => None,
         };
-        Ok(Self { metrics, snapshots, key: keys.admin, webhook })
+        Ok(Self { metrics, snapshots, key: keys.admin, webhook, denials: None })
+    }
+
+    /// Lets the operator shut somebody out; who was before stays out.
+    pub(super) async fn with_denials(mut self, config: &Config, engine: &Engine) -> Result<Self, ServeError> {
+        let begun = Denials::begin(engine, config.risk.clone(), SystemClock.now()).await;
+        let failed =
+            |cause| ServeError::System { what: "read who is shut out", cause: io::Error::other(cause) };
+        self.denials = Some(begun.map_err(failed)?);
+        Ok(self)
+    }
+
+    /// The same list, for who reads the configuration again.
+    pub(super) fn denials(&self) -> Option<Denials> {
+        self.denials.clone()
     }
 
     /// The API of these books; from now on the webhook sends.
@@ -77,6 +94,7 @@ impl Panel {
             realm: config.server.realm.as_ref().map_or_else(|| "settlement".into(), ToString::to_string),
             chain_id: config.chain.id.0,
             token: format!("{:#x}", config.payee.token),
+            explorer: config.chain.explorer.clone(),
             started_at: SystemClock.now(),
             backend: engine.verifier().backend().name(),
             settle_age_s: config.settlement.age_s_max,
@@ -89,6 +107,7 @@ impl Panel {
             store,
             key: self.key,
             webhook,
+            denials: self.denials,
             board: Board::new(facts),
         }
     }

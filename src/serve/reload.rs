@@ -5,10 +5,11 @@
 
 use std::path::Path;
 
-use farebox_engine::{Engine, LimitsFixed};
+use farebox_engine::LimitsFixed;
 
 use crate::cli::load_config_for;
 use crate::config::{Config, ConfigError, Purpose};
+use crate::denials::Denials;
 use crate::gateway::Gateway;
 
 /// Why nothing was changed.
@@ -21,8 +22,8 @@ enum ReloadError {
 }
 
 /// Reads the file again, and says in the log what came of it.
-pub(super) fn reload(path: &Path, running: &Config, engine: &Engine, gateway: Option<&Gateway>) {
-    match try_reload(path, running, engine, gateway) {
+pub(super) fn reload(path: &Path, running: &Config, denials: Option<&Denials>, gateway: Option<&Gateway>) {
+    match try_reload(path, running, denials, gateway) {
         Ok(waiting) => {
             metrics::counter!("farebox_reloads_total", "result" => "done").increment(1);
             tracing::info!("prices and limits were read again");
@@ -41,13 +42,15 @@ pub(super) fn reload(path: &Path, running: &Config, engine: &Engine, gateway: Op
 fn try_reload(
     path: &Path,
     running: &Config,
-    engine: &Engine,
+    denials: Option<&Denials>,
     gateway: Option<&Gateway>,
 ) -> Result<Vec<&'static str>, ReloadError> {
     let purpose = if gateway.is_some() { Purpose::Serve } else { Purpose::Books };
     let wanted = load_config_for(path, purpose)?;
     // The only part that can be refused comes first.
-    engine.set_limits(wanted.risk.clone())?;
+    if let Some(denials) = denials {
+        denials.set_configured(wanted.risk.clone())?;
+    }
     if let Some(gateway) = gateway {
         gateway.set_routes(&wanted.routes);
     }

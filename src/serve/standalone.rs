@@ -55,7 +55,12 @@ async fn settle(
     let admin_listener = sockets.tcp(ADMIN, config.server.admin_listen).await?;
     let admin_address = local_address(&admin_listener)?;
     let (engine, snapshots) = start_engine(&config, sockets.former()).await?;
-    let begun = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
+    let panel = match Panel::new(&config, &engine, metrics, snapshots, panel_keys).await {
+        Ok(panel) => panel.with_denials(&config, &engine).await,
+        Err(error) => Err(error),
+    };
+    let denials = panel.as_ref().ok().and_then(Panel::denials);
+    let begun = match panel {
         Ok(panel) => match Settlement::start(&config, &engine, key, None).await {
             Ok(settlement) => sockets
                 .offer(config.server.handover_socket.as_ref())
@@ -87,7 +92,7 @@ async fn settle(
 
     notify::tell(State::Ready);
     let reason = until_the_end(&mut signals, &mut hangups, &engine, handover, || {
-        reload::reload(path, &config, &engine, None);
+        reload::reload(path, &config, denials.as_ref(), None);
     })
     .await;
     notify::tell(State::Stopping);

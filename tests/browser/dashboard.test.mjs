@@ -9,6 +9,7 @@ import { startWorld, until } from '../interop/world.mjs'
 import { PICTURES, launch, openPage } from './chromium.mjs'
 
 const ADMIN_KEY = 'a5'.repeat(32)
+const EXPLORER = 'https://explorer.example'
 const TILES = { accepted: 'accepted', spent: 'spent', settled: 'settled' }
 
 let world
@@ -18,7 +19,7 @@ let session
 let channelId
 
 before(async () => {
-  world = await startWorld({ config: { adminKey: ADMIN_KEY } })
+  world = await startWorld({ config: { adminKey: ADMIN_KEY, explorer: EXPLORER } })
   admin = `http://${world.server.adminListen}`
   session = tempo.session.manager({ client: walletFor(world.net, world.payer.privateKey), maxDeposit: '1' })
   await pay(session, 3)
@@ -161,6 +162,23 @@ test('a channel, and what may be done with the key', async () => {
   await page.keyboard.press('Enter')
   await until('the right one is taken', () => settle.isEnabled())
 
+  const payer = page.locator('#channel dl.facts a').first()
+  assert.equal(await payer.getAttribute('href'), `${EXPLORER}/address/${before_.payer}`)
+  assert.equal(await page.locator(`#channel tbody a[href^="${EXPLORER}/block/"]`).count(), 1, 'where it was opened')
+
+  const tag = page.locator('.channel-head .tag')
+  for (const [shut, open, says] of [['Quarantine', 'Release', 'quarantined'], ['Deny payer', 'Allow payer', 'payer denied']]) {
+    await page.getByRole('button', { name: shut, exact: true }).click()
+    await page.locator('#ask-ok').click()
+    await until(`it is ${says}`, async () => (await tag.textContent()) === says)
+    const refused = await session.fetch(`${world.url}/v1/quote?n=shut`).catch((error) => error)
+    assert.notEqual(refused.status, 200)
+    await page.getByRole('button', { name: open, exact: true }).click()
+    await page.locator('#ask-ok').click()
+    await until('it is open', async () => (await tag.textContent()) === 'open')
+  }
+  assert.deepEqual(await world.channel(channelId), before_, 'nothing was taken meanwhile')
+
   await settle.click()
   await page.getByRole('button', { name: 'Settle', exact: true }).click()
   await until('it is settled', async () => (await world.channel(channelId)).settled === before_.spent)
@@ -184,12 +202,14 @@ test('a channel, and what may be done with the key', async () => {
 test('without the key nothing is done', async () => {
   const { channels } = await world.channels()
   const open = channels.find(({ phase }) => phase === 'open')
-  for (const action of ['close', 'settle']) {
+  const paths = ['close', 'settle', 'quarantine', 'release'].map((action) => `channels/${open.channelId}/${action}`)
+  for (const path of [...paths, `payers/${open.payer}/deny`, `payers/${open.payer}/allow`]) {
     for (const headers of [{}, { authorization: `Bearer ${'00'.repeat(32)}` }, { authorization: ADMIN_KEY }]) {
-      const response = await fetch(`${admin}/v1/channels/${open.channelId}/${action}`, { method: 'POST', headers })
+      const response = await fetch(`${admin}/v1/${path}`, { method: 'POST', headers })
       assert.equal(response.status, 401)
       assert.equal((await response.text()).includes(ADMIN_KEY), false)
     }
   }
   assert.deepEqual(await world.channel(open.channelId), open)
+  assert.deepEqual(await (await fetch(`${admin}/v1/denials`)).json(), { denials: [] })
 })

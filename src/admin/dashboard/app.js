@@ -3,7 +3,7 @@
 import { byId, el, put, svg, table } from '/dashboard/dom.js'
 import { brief, count, duration, micros, money, short, shortMoney } from '/dashboard/format.js'
 import { sparkline, timePlot } from '/dashboard/plot.js'
-import { leaveChannel, showChannel } from '/dashboard/channel.js'
+import { leaveChannel, setExplorer, showChannel } from '/dashboard/channel.js'
 
 const POLL_MS = 1_000
 const POLL_FAILED_MS = 3_000
@@ -84,6 +84,7 @@ const nothing = (text) => el('p', { class: 'nothing' }, text)
 function show(answer) {
   const { totals, channels } = answer
   byId('realm').textContent = answer.realm
+  setExplorer(answer.explorer)
   byId('chain').textContent = `chain ${answer.chainId}`
   byId('about').textContent = `Farebox ${answer.version} · up for ${duration(answer.now - answer.startedAt)} · vouchers verified by ${answer.backend} code${answer.isComplete ? '' : ' · the sums do not cover all channels yet'}`
   const last = points.at(-1)

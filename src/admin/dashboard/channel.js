@@ -8,6 +8,12 @@ const POLL_MS = 2_000
 let shown
 let timer
 let key
+let explorer
+
+/** Where the chain is looked at; only a URL of the web becomes a link. */
+export function setExplorer(url) {
+  explorer = /^https?:\/\//.test(url ?? '') ? url : undefined
+}
 
 // ---- the admin key: in this tab, in memory ----
 const keyDialog = byId('key-dialog')
@@ -79,18 +85,27 @@ export function showChannel(id) {
     }),
   }
   shown = page
-  const action = (name, title, text, verb) => el('button', { type: 'button', class: 'button', 'data-action': name, disabled: !key, async onclick() {
+  const button = (name, title, ask) => el('button', { type: 'button', class: 'button', 'data-action': name, disabled: !key, async onclick() {
+    const { path, title, text, verb } = ask()
     if (!(await confirmed(title, text, verb))) return
-    const response = await act(`/v1/channels/${id}/${name}`, key).catch(() => undefined)
+    const response = await act(path, key).catch(() => undefined)
     page.said.textContent = response?.ok ? '' : response ? (await response.json()).detail : 'the server does not answer'
     if (response?.ok) byId('said').textContent = `${title}: accepted`
     look(page)
   } }, title)
+  const action = (name, title, text, verb) => button(name, title, () => ({ path: `/v1/channels/${id}/${name}`, title, text, verb }))
+  page.quarantine = button('quarantine', 'Quarantine', () => (page.isQuarantined
+    ? { path: `/v1/channels/${id}/release`, title: 'Release', text: 'Vouchers of this channel are taken again.', verb: 'Release the channel' }
+    : { path: `/v1/channels/${id}/quarantine`, title: 'Quarantine', text: 'No voucher of this channel is taken until it is released. What was spent is claimed as ever.', verb: 'Quarantine the channel' }))
+  page.deny = button('deny', 'Deny payer', () => (page.isDenied
+    ? { path: `/v1/payers/${page.payer}/allow`, title: 'Allow payer', text: `${page.payer} may pay again, on all channels.`, verb: 'Allow the payer' }
+    : { path: `/v1/payers/${page.payer}/deny`, title: 'Deny payer', text: `No voucher of ${page.payer} is taken, on any channel, until the payer is allowed again. What was spent is claimed as ever.`, verb: 'Deny the payer' }))
   put(byId('channel'),
     el('div', { class: 'channel-head' },
       el('a', { class: 'button quiet-button', href: '#/' }, '← Overview'), el('h1', { class: 'mono' }, id), page.state,
       el('div', { class: 'row' },
         action('settle', 'Settle now', 'What was spent is claimed on chain now; the channel goes on. This costs a fee.', 'Settle'),
+        page.quarantine, page.deny,
         action('close', 'Close now', 'Service on this channel ends at once. What was spent is claimed, the payer gets the rest. This cannot be taken back.', 'Close the channel'))),
     page.said,
     el('section', { class: 'card', 'aria-label': 'Money' }, page.fare),
@@ -106,6 +121,11 @@ async function look(page) {
     if (shown !== page) return
     const channel = await response.json()
     if (!response.ok) return put(page.facts, el('p', { class: 'nothing' }, channel.detail))
+    const { denials } = await (await fetch('/v1/denials', { cache: 'no-store' })).json()
+    if (shown !== page) return
+    page.payer = channel.payer
+    page.isQuarantined = denials.some(({ channelId }) => channelId === channel.channelId)
+    page.isDenied = denials.some(({ payer }) => payer === channel.payer)
     show(page, channel)
     if (page.sequence !== channel.sequence) {
       const told = await fetch(`/v1/channels/${page.id}/history`, { cache: 'no-store' })
@@ -122,21 +142,30 @@ async function look(page) {
 }
 
 function show(page, channel) {
-  const phase = channel.closeRequestedAt && channel.phase === 'open' ? 'close asked' : channel.phase
+  const served = page.isQuarantined ? 'quarantined' : page.isDenied ? 'payer denied' : 'open'
+  const phase = channel.phase !== 'open' ? channel.phase : channel.closeRequestedAt ? 'close asked' : served
   page.state.textContent = phase
   page.state.dataset.kind = phase
   page.isOver = phase === 'closed'
+  page.quarantine.textContent = page.isQuarantined ? 'Release' : 'Quarantine'
+  page.deny.textContent = page.isDenied ? 'Allow payer' : 'Deny payer'
   permit(page)
   showFare(page.fare, channel)
   const rows = [
-    ['Payer', channel.payer], ['Payee', channel.payee], ['Signer', channel.signer], ['Operator', channel.operator], ['Token', channel.token],
-    ['Escrow', `${channel.escrow} (${channel.protocol}, chain ${channel.chainId})`], ['Units delivered', count(channel.units)],
+    ['Payer', account(channel.payer)], ['Payee', account(channel.payee)], ['Signer', account(channel.signer)], ['Operator', account(channel.operator)], ['Token', account(channel.token)],
+    ['Escrow', el('span', {}, account(channel.escrow), ` (${channel.protocol}, chain ${channel.chainId})`)], ['Units delivered', count(channel.units)],
     ['Last used', channel.activeAt ? clock(channel.activeAt, true) : undefined], ['Close requested', channel.closeRequestedAt ? clock(channel.closeRequestedAt, true) : undefined],
     ['Being captured', channel.capturing && money(channel.capturing)], ['Captured', channel.captured && money(channel.captured)],
     ['Refunded', channel.refunded && money(channel.refunded)], ['Lost', channel.lost && money(channel.lost)],
   ].filter(([, value]) => value !== undefined)
-  put(page.facts, el('dl', { class: 'facts' }, rows.flatMap(([name, value]) => [el('dt', {}, name), el('dd', { class: value.startsWith?.('0x') ? 'mono' : undefined }, value)])))
+  put(page.facts, el('dl', { class: 'facts' }, rows.flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, value)])))
 }
+
+/** A place on the chain: a link where an explorer is configured, else its text. */
+function onChain(kind, name, text) {
+  return explorer ? el('a', { href: `${explorer}/${kind}/${name}`, rel: 'noopener noreferrer', target: '_blank' }, text) : text
+}
+const account = (address) => (address === undefined ? undefined : el('span', { class: 'mono' }, onChain('address', address, address)))
 
 /** The deposit as a bar: settled, spent beyond it, set aside, accepted beyond that, and the rest. */
 function showFare(place, channel) {
@@ -176,5 +205,5 @@ function showHistory(page, { events, fromFrame, toFrame, leftOut }, channel) {
   page.plot.update(points)
   const amount = (event) => event.amount ?? event.deposit ?? event.captured ?? event.capture ?? event.settled
   put(page.events, table('Events of this channel, the newest first', [['When'], ['Event'], ['Amount', true], ['Units', true], ['Block', true], ['Frame', true]],
-    events.slice().reverse().map((event) => [event.at ? clock(event.at, true) : '–', el('span', {}, event.event), amount(event) === undefined ? '' : money(amount(event)), event.units === undefined ? '' : count(event.units), event.position ? count(event.position.block) : '', count(event.frame)])))
+    events.slice().reverse().map((event) => [event.at ? clock(event.at, true) : '–', el('span', {}, event.event), amount(event) === undefined ? '' : money(amount(event)), event.units === undefined ? '' : count(event.units), event.position ? onChain('block', event.position.block, count(event.position.block)) : '', count(event.frame)])))
 }
