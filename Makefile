@@ -26,7 +26,7 @@ help:
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
 	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http, bench-settlement: ARGS=\"--quick FILTER\")"
 	@echo "make bench-docs  writes docs/benchmarks/README.md from what they measured"
-	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, contract artifacts"
+	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, instruction counts"
 	@echo "make fmt     formats the sources"
 
 setup:
@@ -75,6 +75,9 @@ test-long: setup
 		cargo test --locked --release -p farebox-engine --features failpoints --test http many:: -- --nocapture
 	FAREBOX_FAULT_RUNS=$${FAREBOX_FAULT_RUNS:-500} \
 		cargo test --locked --release -p farebox-settlement --test settlement chain::chaos:: -- --nocapture
+	# Its package comes from PyPI.
+	cargo build --locked
+	node --test tests/docs/python-client.mjs
 
 fuzz:
 	@scripts/fuzz.sh

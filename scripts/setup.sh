@@ -4,8 +4,8 @@
 #
 #   scripts/setup.sh
 #
-# Checks: cargo, node and npm, a C++ compiler and libclang, a browser, and what mounts a file system for tests. Installs:
-# the npm packages of package-lock.json into node_modules, and (only as root, only when missing) clang, libclang and
+# Checks: cargo, node and npm, a C++ compiler and libclang, a browser, valgrind, and what mounts a file system for tests. Installs:
+# the npm packages of package-lock.json into node_modules, and (only as root, only when missing) clang, libclang, valgrind and
 # chromium from the distribution.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -56,6 +56,18 @@ check_cxx() {
   missing+=("a C++ compiler and libclang, for RocksDB: apt-get install clang libclang-dev (or your system's packages)")
 }
 
+# Instructions are counted under it.
+check_valgrind() {
+  have valgrind && return 0
+  if [ "$(id -u)" = 0 ] && have apt-get; then
+    say "installing valgrind with apt-get: the guard on instruction counts runs under it"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends valgrind >/dev/null
+    have valgrind && return 0
+  fi
+  missing+=("valgrind, for the guard on instruction counts: apt-get install valgrind")
+}
+
 # Tests of power losses mount a file system of their own: root does it alone, others need a helper of Debian's fuse3.
 # Nothing else needs it, so it is only told.
 check_fuse() {
@@ -94,6 +106,7 @@ check_npm_packages() {
 check_rust
 check_node
 check_cxx
+check_valgrind
 check_fuse
 check_browser
 if [ "${#missing[@]}" -eq 0 ]; then check_npm_packages; fi

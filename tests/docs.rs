@@ -25,7 +25,16 @@ fn root() -> &'static Path {
 /// Every Markdown page of the repository that people read.
 fn pages() -> Vec<PathBuf> {
     let mut pages = Vec::new();
-    for folder in ["", "docs", "docs/benchmarks", "docs/decisions", "examples", "examples/llm-gateway"] {
+    for folder in [
+        "",
+        "docs",
+        "docs/benchmarks",
+        "docs/decisions",
+        "examples",
+        "examples/llm-gateway",
+        "examples/node-service",
+        "examples/python-client",
+    ] {
         for entry in fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|extension| extension == "md") {

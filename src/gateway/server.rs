@@ -154,7 +154,7 @@ pub async fn run<H: Handler>(
     let ended = timeout(bounds.drain, async {
         let ends = async { while connections.join_next().await.is_some() {} };
         // Connections that are left after it are idle, or busy with a request.
-        let _ = timeout(LAST_REQUEST_WAIT, ends).await;
+        let _ = timeout(last_request_wait(bounds.drain), ends).await;
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
     });
@@ -165,6 +165,11 @@ pub async fn run<H: Handler>(
     let cut = connections.len();
     connections.shutdown().await;
     cut
+}
+
+/// Never so long that nothing of the drain is left for who is busy.
+fn last_request_wait(drain: Duration) -> Duration {
+    LAST_REQUEST_WAIT.min(drain / 2)
 }
 
 type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
@@ -193,7 +198,7 @@ impl<H: Handler> Connection<H> {
         let silent = async {
             // A sender that is gone means the same as `true`.
             let _ = stop.wait_for(|stop| *stop).await;
-            sleep(LAST_REQUEST_WAIT.min(bounds.drain)).await;
+            sleep(last_request_wait(bounds.drain)).await;
         };
         match self.acceptor.take() {
             Some(acceptor) => {

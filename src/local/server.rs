@@ -82,7 +82,7 @@ pub async fn run(door: Door, router: Router, bounds: Bounds, mut stop: watch::Re
     drop(listener);
     let ended = timeout(bounds.drain, async {
         let ends = async { while connections.join_next().await.is_some() {} };
-        let _ = timeout(LAST_REQUEST_WAIT, ends).await;
+        let _ = timeout(LAST_REQUEST_WAIT.min(bounds.drain / 2), ends).await;
         graceful.shutdown().await;
         while connections.join_next().await.is_some() {}
     });
