@@ -25,13 +25,13 @@ pub(super) struct Term {
 }
 
 impl Term {
-    fn until(&self, now: UnixSeconds) -> Result<Until, Response> {
+    fn until(&self, now: UnixSeconds) -> Result<Until, Box<Response>> {
         match self.r#for {
             None => Ok(None),
             Some(seconds @ 1..=FOR_S_MAX) => Ok(Some(UnixSeconds(now.0.saturating_add(seconds)))),
             Some(found) => {
                 let detail = format!("found for={found}, expected seconds, 1 to {FOR_S_MAX}");
-                Err(problem(StatusCode::BAD_REQUEST, &detail))
+                Err(problem(StatusCode::BAD_REQUEST, &detail).into())
             }
         }
     }
@@ -54,7 +54,7 @@ pub(super) async fn quarantine(
 ) -> Response {
     let denials = match permitted(&admin, &headers) {
         Ok(denials) => denials,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let Some(id) = read_id(&id) else { return bad_id("id") };
     match admin.engine.read(id).await {
@@ -72,7 +72,7 @@ pub(super) async fn release(
     headers: HeaderMap,
 ) -> Response {
     match permitted(&admin, &headers) {
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
         Ok(denials) => match read_id(&id) {
             Some(id) => allow(denials, Subject::Channel(id)).await,
             None => bad_id("id"),
@@ -88,7 +88,7 @@ pub(super) async fn deny_payer(
     headers: HeaderMap,
 ) -> Response {
     match permitted(&admin, &headers) {
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
         Ok(denials) => match read_address(&payer) {
             Some(payer) => deny(denials, Subject::Payer(payer), &term).await,
             None => bad_address(),
@@ -103,7 +103,7 @@ pub(super) async fn allow_payer(
     headers: HeaderMap,
 ) -> Response {
     match permitted(&admin, &headers) {
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
         Ok(denials) => match read_address(&payer) {
             Some(payer) => allow(denials, Subject::Payer(payer)).await,
             None => bad_address(),
@@ -111,18 +111,19 @@ pub(super) async fn allow_payer(
     }
 }
 
-fn permitted<'a>(admin: &'a Admin, headers: &HeaderMap) -> Result<&'a Denials, Response> {
+fn permitted<'a>(admin: &'a Admin, headers: &HeaderMap) -> Result<&'a Denials, Box<Response>> {
     if let Some(refusal) = refuse(admin, headers) {
-        return Err(refusal);
+        return Err(refusal.into());
     }
-    let nobody = || problem(StatusCode::CONFLICT, "this process sells nothing: nobody can be shut out");
+    let nobody =
+        || Box::new(problem(StatusCode::CONFLICT, "this process sells nothing: nobody can be shut out"));
     admin.denials.as_ref().ok_or_else(nobody)
 }
 
 async fn deny(denials: &Denials, subject: Subject, term: &Term) -> Response {
     let until = match term.until(SystemClock.now()) {
         Ok(until) => until,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     match denials.deny(subject, until).await {
         Ok(()) => {
