@@ -269,10 +269,14 @@ impl<H: Handler> Connection<H> {
                 .with_upgrades();
             // The watcher knows no connections that may switch; whoever waits for the end waits for this task too.
             drop(watcher);
+            let quiet = async {
+                stopped.await;
+                sleep(last_request_wait(bounds.drain)).await;
+            };
             tokio::pin!(connection);
             tokio::select! {
                 outcome = connection.as_mut() => outcome,
-                () = stopped => {
+                () = quiet => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
