@@ -269,7 +269,9 @@ async fn serve(path: &Path, config: Config, mut sockets: Sockets, take_over: boo
     };
     let denials = panel.as_ref().ok().and_then(Panel::denials);
     let started = match panel {
-        Ok(panel) => start(&config, &engine, (payee_key, sponsor_key), (door_config, tls), panel, sockets).await,
+        Ok(panel) => {
+            start(&config, &engine, (payee_key, sponsor_key), (door_config, tls), panel, sockets).await
+        }
         Err(error) => Err(error),
     };
     let Started { settlement, gateway, tariff, admin, local, handover, stop } = match started {
