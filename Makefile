@@ -47,6 +47,8 @@ lint: setup
 	scripts/check-no-std.sh
 	scripts/check-lanes-inlined.sh
 	scripts/check-lean-build.sh
+	# Instructions of the portable backend, under callgrind: more than 3 % up fails.
+	node scripts/instructions.mjs
 
 test-rust: setup
 	# All features in one build: two would compile half of the dependencies twice.
