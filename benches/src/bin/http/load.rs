@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use crate::payers::Payer;
 
 /// Requests of every connection before the measurement: connections, tables of signers and allocators are warm then.
-const WARM_ROUNDS: usize = 4;
+const WARM_ROUNDS: usize = 32;
 
 /// What was measured.
 pub struct Row {

@@ -33,7 +33,7 @@ use serde_json::{Value, json};
 /// Connections that each have one request on its way.
 const IN_FLIGHT: [usize; 2] = [32, 1_024];
 /// Requests of one measurement.
-const REQUESTS: usize = 65_536;
+const REQUESTS: usize = 131_072;
 /// The same with `--quick`.
 const REQUESTS_QUICK: usize = 8_192;
 
