@@ -31,6 +31,9 @@ pub(crate) enum Followed {
 pub(crate) struct Branch {
     tracker: Tracker<()>,
     window_blocks: usize,
+    /// Blocks that were read on the way down when a read failed, so that a node that fails often is followed all the same.
+    /// At most a window of them; whether they fit is told by their hashes.
+    read: Vec<Head>,
 }
 
 impl Branch {
@@ -40,7 +43,7 @@ impl Branch {
             Some((number, hash)) => Tracker::resume(window_blocks, BlockNumber(number), hash),
             None => Tracker::new(window_blocks),
         };
-        Self { tracker, window_blocks }
+        Self { tracker, window_blocks, read: Vec::new() }
     }
 
     /// The hash of a block that is remembered.
@@ -49,7 +52,8 @@ impl Branch {
         open.chain(self.tracker.confirmed()).find(|(known, _)| known.0 == number).map(|(_, hash)| hash)
     }
 
-    /// Takes the block up to which is read next; `read` gives others by their height. Nothing changes when it fails.
+    /// Takes the block up to which is read next; `read` gives others by their height. When that fails, nothing is taken,
+    /// and what was read is not read again.
     pub(crate) async fn follow<F>(
         &mut self,
         block: Head,
@@ -84,7 +88,18 @@ impl Branch {
                     above.pop();
                 }
                 Err(Detached::UnknownParent { .. }) => {
-                    let below = read(next.number - 1).await?;
+                    let known = self.read.iter().find(|head| head.hash == next.parent).copied();
+                    let below = match known {
+                        Some(head) => head,
+                        None => {
+                            let head = read(next.number - 1).await?;
+                            if self.read.len() >= self.window_blocks {
+                                self.read.remove(0);
+                            }
+                            self.read.push(head);
+                            head
+                        }
+                    };
                     if below.hash != next.parent {
                         let what = "blocks that follow one another";
                         return Err(ClientError::BadAnswer { endpoint: "the nodes".to_owned(), what });
@@ -98,6 +113,7 @@ impl Branch {
             }
         }
         self.tracker = tracker;
+        self.read.clear();
         Ok(if ancestor == u64::MAX { Followed::On } else { Followed::Replaced { ancestor } })
     }
 
@@ -196,6 +212,33 @@ mod tests {
         let mut branch = Branch::new(WINDOW, Some((122, chain.hash(122))));
         chain.forks.push(120);
         assert_eq!(chain.show(&mut branch, 200).await, Followed::Deep { oldest: 122 });
+    }
+
+    #[tokio::test]
+    async fn a_node_that_fails_now_and_then_is_followed_all_the_same() {
+        let chain = Chain { forks: Vec::new(), asked: 0 };
+        let mut branch = Branch::new(WINDOW, Some((100, chain.hash(100))));
+        let mut asked = Vec::new();
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            // The second read of every try fails.
+            let mut reads = 0;
+            let followed = branch.follow(chain.block(105), |number| {
+                reads += 1;
+                asked.push(number);
+                let failed = ClientError::BadAnswer { endpoint: String::new(), what: "a block" };
+                std::future::ready(if reads == 2 { Err(failed) } else { Ok(chain.block(number)) })
+            });
+            if let Ok(followed) = followed.await {
+                assert_eq!(followed, Followed::On);
+                break;
+            }
+            assert!(tries < WINDOW as u64, "{asked:?}");
+        }
+        assert_eq!((tries, asked), (4, vec![104, 103, 103, 102, 102, 101, 101]));
+        assert!(branch.read.is_empty());
+        assert_eq!(branch.hash_of(103), Some(chain.hash(103)));
     }
 
     #[tokio::test]
