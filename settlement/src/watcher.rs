@@ -28,6 +28,9 @@ use crate::feed::Feed;
 use crate::heads::Heads;
 use crate::opening::Openings;
 
+/// How often one block is asked for before a look fails: many of them are read in a row behind a gap.
+const BLOCK_TRIES_MAX: u32 = 4;
+
 /// How the watcher is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatcherHealth {
@@ -208,7 +211,16 @@ impl Watcher {
         let client = self.client.clone();
         let read = |number| {
             let client = client.clone();
-            async move { client.block(number).await }
+            async move {
+                let mut tries_left = BLOCK_TRIES_MAX;
+                loop {
+                    tries_left -= 1;
+                    match client.block(number).await {
+                        Err(_) if tries_left > 0 => {}
+                        read => return read,
+                    }
+                }
+            }
         };
         let back_to = match self.branch.follow(block, read).await? {
             Followed::On => return Ok(()),
