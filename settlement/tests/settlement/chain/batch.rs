@@ -319,6 +319,9 @@ async fn a_node_that_drops_delays_and_hides_costs_time_and_no_money() {
     all.extend((0..4).map(|_| world.open_v1()));
     let opened = open_many(&world, all).await;
     world.config.close.validity_seconds = 5;
+    // With a question in three unanswered most tries fail: pauses of a minute would be all that is tested.
+    world.config.watch.backoff.max_ms = 1_000;
+    world.config.work.backoff.max_ms = 1_000;
     let world = world.restart(vec![node.url.clone()]).await;
     is_faulty.store(true, Ordering::SeqCst);
     request_closes(&world, &opened).await;
