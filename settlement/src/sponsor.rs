@@ -114,7 +114,8 @@ impl Sponsor {
     ) -> Result<(), ChainRefusal> {
         let calls: Vec<(Address, Bytes)> =
             transaction.calls.iter().map(|call| (call.to, call.input.clone())).collect();
-        let gas = client.estimate_gas(transaction.sender, &calls).await.map_err(|error| match error {
+        let gas = client.rehearse(transaction.sender, &calls, wish.valid_before).await;
+        let gas = gas.map_err(|error| match error {
             ClientError::Reverts { .. } => Refusal::WouldRevert { what: error.to_string() }.into(),
             error => unavailable(&error),
         })?;

@@ -249,9 +249,25 @@ impl Client {
 
     /// The gas that calls in one transaction would use now. [`ClientError::Reverts`] when one of them would fail.
     pub async fn estimate_gas(&self, from: Address, calls: &[(Address, Bytes)]) -> Result<u64, ClientError> {
+        self.rehearse(from, calls, None).await
+    }
+
+    /// [`Self::estimate_gas`] of a transaction with an expiring nonce, if it says until when it is valid. Its nonce costs
+    /// less gas than the first of an account.
+    pub(crate) async fn rehearse(
+        &self,
+        from: Address,
+        calls: &[(Address, Bytes)],
+        valid_before: Option<UnixSeconds>,
+    ) -> Result<u64, ClientError> {
         let calls =
             calls.iter().map(|(to, input)| SimulatedCall { to: *to, value: U64::ZERO, input }).collect();
-        let question = Simulated { from, calls };
+        let nonce = valid_before.map(|valid_before| ExpiringNonce {
+            nonce_key: U256::MAX,
+            nonce: U64::ZERO,
+            valid_before: U64::from(valid_before.0),
+        });
+        let question = Simulated { from, calls, nonce };
         // A revert sets a channel apart, so a quorum has to say it. How much gas is used decides no money.
         let mut reverts = 0;
         let mut last = ClientError::NoEndpoint;
@@ -306,6 +322,17 @@ impl Client {
 struct Simulated<'a> {
     from: Address,
     calls: Vec<SimulatedCall<'a>>,
+    #[serde(flatten)]
+    nonce: Option<ExpiringNonce>,
+}
+
+/// The nonce of a transaction that is valid once, until a time.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ExpiringNonce {
+    nonce_key: U256,
+    nonce: U64,
+    valid_before: U64,
 }
 
 /// One call of it.
