@@ -11,6 +11,7 @@ use std::sync::Arc;
 use farebox_core::channel::{ChainPosition, Claim, Identity};
 use farebox_core::units::{Address, Amount, B256, ChannelId, UnixSeconds};
 use farebox_core::voucher::v2;
+use farebox_crypto::keccak256;
 
 use crate::sponsor;
 
@@ -57,12 +58,42 @@ pub struct ChargeOrder {
     pub amount: Amount,
     /// What the transfer must carry: it binds it to one challenge.
     pub memo: B256,
+    /// What it may carry instead: the memo that a client makes from a challenge by itself.
+    pub attribution: Attribution,
     /// When the challenge ends; the transaction must end before.
     pub expires: UnixSeconds,
     /// Whether the challenge promised to pay the fees.
     pub is_sponsored: bool,
     /// Whether the operator lets an account pay. Asked before anything is broadcast.
     pub may_pay: Arc<dyn Fn(Address) -> bool + Send + Sync>,
+}
+
+/// The memo that clients of the TypeScript SDK make (its `Attribution`, version 1), whatever the challenge says: `mpp`'s
+/// hash (4 bytes), the version (1), the realm's hash (10), the client's own (10), the challenge id's hash (7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attribution {
+    head: [u8; 15],
+    tail: [u8; 7],
+}
+
+impl Attribution {
+    /// Of a challenge of a realm.
+    pub fn new(realm: &str, challenge_id: &str) -> Self {
+        let (tag, server, challenge) =
+            (keccak256(b"mpp"), keccak256(realm.as_bytes()), keccak256(challenge_id.as_bytes()));
+        let mut head = [0; 15];
+        head[..4].copy_from_slice(&tag[..4]);
+        head[4] = 1;
+        head[5..].copy_from_slice(&server[..10]);
+        let mut tail = [0; 7];
+        tail.copy_from_slice(&challenge[..7]);
+        Self { head, tail }
+    }
+
+    /// Whether a memo says it, of any client.
+    pub fn is_in(&self, memo: &B256) -> bool {
+        memo[..15] == self.head && memo[25..] == self.tail
+    }
 }
 
 impl std::fmt::Debug for ChargeOrder {
@@ -234,4 +265,28 @@ impl CloseFailure {
             Self::Reverted { tx_hash } | Self::Unknown { tx_hash } => Self::Unknown { tx_hash },
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribution_names_realm_and_challenge_and_leaves_the_client_free() {
+        // Made by mppx 0.11.
+        let mut memo = MEMO;
+        let made = Attribution::new("demo.farebox.local", "WEP4YaHLVst-AqqLguDGTnkUsfGAVzbzC0yWNQUiBXE");
+        assert!(made.is_in(&memo));
+        memo.0[20] = 7;
+        assert!(made.is_in(&memo), "another client");
+        assert!(!Attribution::new("demo.farebox.local", "another").is_in(&memo));
+        assert!(!Attribution::new("another", "WEP4YaHLVst-AqqLguDGTnkUsfGAVzbzC0yWNQUiBXE").is_in(&memo));
+        memo.0[4] = 2;
+        assert!(!made.is_in(&memo), "another version");
+    }
+
+    const MEMO: B256 = B256::new([
+        0xef, 0x1e, 0xd7, 0x12, 0x01, 0x18, 0x23, 0x87, 0x6b, 0xc9, 0x5d, 0x3b, 0x3e, 0x80, 0x9f, 0, 0, 0, 0,
+        0, 0, 0, 0, 0, 0, 0x7f, 0x85, 0xec, 0x18, 0xe1, 0xba, 0xec,
+    ]);
 }

@@ -1,7 +1,8 @@
 //! `charge`: one transfer pays for one request, beside the session; and a charge of nothing proves whose channel is
 //! asked for.
 //!
-//! The challenge carries a memo that no other has, and the transfer must repeat it: so a transaction pays for one challenge
+//! The challenge carries a memo that no other has, and the transfer must repeat it, or carry the one that its client made of
+//! the challenge's id: so a transaction pays for one challenge
 //! of one server, wherever it was sent before. Per challenge there is at most one delivery. That is kept in a durable
 //! note, written before the answer leaves; a service that gives no good answer leaves the credential good for another try
 //! until the challenge expires.
@@ -31,7 +32,7 @@ use super::door::{Inner, add_snapshot};
 use super::headers::{self, PAYMENT_RECEIPT};
 use super::problem::{self, Refused};
 use super::{Asked, BoxError, Decision, Offer, Route, deliver};
-use crate::chain::ChargeOrder;
+use crate::chain::{Attribution, ChargeOrder};
 
 /// How long a charge's challenge holds. Its transaction ends before that.
 pub(super) const CHARGE_LIFETIME_MS: u64 = 300_000;
@@ -210,6 +211,7 @@ impl Inner {
             reference,
         };
         let shared = Arc::clone(self);
+        let attribution = Attribution::new(self.config.realm.as_str(), &challenge_id);
         let is_sponsored = request.fee_payer && self.config.fee_payer && offer.route().is_sponsored;
         // In a task of its own: what was broadcast is followed to its fate, also when the client leaves.
         let taking = tokio::spawn(async move {
@@ -224,6 +226,7 @@ impl Inner {
                 payee: request.recipient,
                 amount: request.amount,
                 memo: request.memo.unwrap_or_default(),
+                attribution,
                 expires: UnixSeconds(expires.0 / 1_000),
                 is_sponsored,
                 may_pay: Arc::new(may_pay),

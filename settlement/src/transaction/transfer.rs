@@ -58,7 +58,7 @@ impl DecodedTransfer {
         if self.amount != U256::from(order.amount.get()) {
             return Err(TransactionError::WrongTransfer { found: self.amount, expected: order.amount });
         }
-        if self.memo != order.memo {
+        if self.memo != order.memo && !order.attribution.is_in(&self.memo) {
             return Err(TransactionError::WrongMemo { found: self.memo, expected: order.memo });
         }
         if !self.transaction.has_expiring_nonce {

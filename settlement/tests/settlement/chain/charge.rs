@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use alloy::primitives::{Address, B256, U256};
 use farebox_core::units::{Amount, UnixSeconds};
-use farebox_engine::chain::{ChainRefusal, ChargeOrder};
+use farebox_engine::chain::{Attribution, ChainRefusal, ChargeOrder};
 use tempo_primitives::transaction::Call;
 
 use crate::support::node::{Answer, Node};
@@ -21,6 +21,7 @@ fn order(world: &World, transaction: Vec<u8>) -> ChargeOrder {
         payee: world.payee.key.address(),
         amount: Amount::new(AMOUNT),
         memo: MEMO,
+        attribution: Attribution::new("bench.example", "challenge"),
         expires: UnixSeconds(now() + 300),
         is_sponsored: false,
         may_pay: Arc::new(|_| true),
