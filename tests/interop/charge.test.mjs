@@ -1,5 +1,5 @@
 // A route that takes a charge beside the session: the mppx charge client pays one request with one transfer. And a session
-// client that lost its channel asks with HEAD, proves its account, and goes on with the channel that it has.
+// client that lost its channel asks with HEAD, proves its account, and is told of the channel that it has.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { Mppx, tempo } from 'mppx/client'
@@ -62,14 +62,27 @@ test('a delivered charge stays delivered after a restart', async () => {
   assert.equal(again.status, 402)
 })
 
-test('a client that lost its channel proves its account and goes on with it', async () => {
+test('a client that lost its channel proves its account and is told of the channel that it has', async () => {
   const manager = (options) =>
     tempo.session.manager({ client: walletFor(world.net, world.payer.privateKey), maxDeposit: '1', ...options })
   const first = manager()
   assert.equal((await first.fetch(`${world.url}/v1/quote`)).status, 200)
-  const second = manager({ bootstrap: true })
-  assert.equal((await second.fetch(`${world.url}/v1/quote`)).status, 200)
-  assert.equal(second.channelId, first.channelId, 'no new channel was opened')
-  assert.equal(BigInt((await world.channel(first.channelId)).spent), 2n * REQUEST_PRICE)
-  await second.close()
+  const told = []
+  const real = globalThis.fetch
+  globalThis.fetch = async (input, init) => {
+    const response = await real(input, init)
+    if (init?.method === 'HEAD' && response.status === 204) told.push(response.headers)
+    return response
+  }
+  try {
+    assert.equal((await manager({ bootstrap: true }).fetch(`${world.url}/v1/quote`)).status, 200)
+  } finally {
+    globalThis.fetch = real
+  }
+  assert.equal(told.length, 1, 'the client proved its account once')
+  assert.equal(told[0].get('payment-session'), first.channelId)
+  const snapshot = JSON.parse(Buffer.from(told[0].get('payment-session-snapshot'), 'base64url'))
+  assert.equal(snapshot.channelId, first.channelId)
+  assert.equal(BigInt(snapshot.acceptedCumulative), REQUEST_PRICE)
+  await first.close()
 })
