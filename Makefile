@@ -17,14 +17,14 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-settlement bench-docs lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-http-build bench-streams bench-settlement bench-docs lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
 	@echo "make test-long   a million signatures, 100,000 histories, 10,000 kills, 1,000 power losses: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
-	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http, bench-settlement: ARGS=\"--quick FILTER\")"
+	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http, bench-streams, bench-settlement: ARGS=\"--quick FILTER\")"
 	@echo "make bench-docs  writes docs/benchmarks/README.md from what they measured"
 	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, instruction counts"
 	@echo "make fmt     formats the sources"
@@ -43,7 +43,7 @@ test: lint test-rust test-contracts test-interop test-browser
 
 lint: setup
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --features farebox-benches/books,farebox-engine/failpoints,failpoints --all-targets -- -D warnings
+	cargo clippy --locked --workspace --features farebox-benches/books,farebox-benches/http,farebox-engine/failpoints,failpoints --all-targets -- -D warnings
 	scripts/check-no-std.sh
 	scripts/check-lanes-inlined.sh
 	scripts/check-lean-build.sh
@@ -52,7 +52,7 @@ lint: setup
 
 test-rust: setup
 	# All features in one build: two would compile half of the dependencies twice.
-	cargo test --locked --workspace --features farebox-benches/books,farebox-engine/failpoints,failpoints
+	cargo test --locked --workspace --features farebox-benches/books,farebox-benches/http,farebox-engine/failpoints,failpoints
 	# Once more with the bound of every limb checked.
 	cargo test --locked -p farebox-crypto --features verify
 
@@ -75,6 +75,9 @@ test-long: setup
 	FAREBOX_STREAM_KILLS=$${FAREBOX_STREAM_KILLS:-50} \
 		FAREBOX_STREAMS=$${FAREBOX_STREAMS:-5000} FAREBOX_STREAM_S=$${FAREBOX_STREAM_S:-60} \
 		cargo test --locked --release -p farebox-engine --features failpoints --test http many:: -- --nocapture
+	# The same over connections, each paying as it goes, for ten minutes.
+	cargo build --locked --release -p farebox-benches --bin http --features http,fast-peers
+	FAREBOX_STREAMS=$${FAREBOX_STREAMS:-5000} FAREBOX_STREAM_S=$${FAREBOX_STREAM_S:-600} $(TARGET_DIR)/release/http streams
 	FAREBOX_FAULT_RUNS=$${FAREBOX_FAULT_RUNS:-500} \
 		cargo test --locked --release -p farebox-settlement --test settlement chain::chaos:: -- --nocapture
 	# Its package comes from PyPI.
@@ -95,7 +98,7 @@ test-interop: build
 test-browser: build
 	node --test tests/browser/*.test.mjs
 
-bench: bench-verify bench-books bench-http bench-settlement
+bench: bench-verify bench-books bench-http bench-streams bench-settlement
 
 # ARGS: --quick, and a part of the names of the cases to measure.
 bench-verify:
@@ -112,11 +115,19 @@ bench-books:
 	cc -O2 -shared -fPIC -o $(TARGET_DIR)/bench/slow_sync.so benches/src/bin/books/slow_sync.c -ldl
 	$(if $(SYNC_US),FAREBOX_SYNC_US=$(SYNC_US) LD_PRELOAD=$(TARGET_DIR)/bench/slow_sync.so) $(TARGET_DIR)/release/books $(ARGS)
 
-# ARGS: --quick.
-bench-http:
-	@echo "building the benchmark (the first time RocksDB is compiled: 10 to 25 minutes on two cores)"
-	cargo build --locked --release -p farebox-benches --bin http --features http,fast-peers
+# ARGS: --quick, and some of bare, layer, gateway, mpp and mppx.
+bench-http: bench-http-build
 	$(TARGET_DIR)/release/http $(ARGS)
+
+# STREAMS metered streams at once for STREAM_S seconds; the figures stand beside those of bench-http.
+bench-streams: bench-http-build
+	FAREBOX_STREAMS=$${STREAMS:-500} FAREBOX_STREAM_S=$${STREAM_S:-60} $(TARGET_DIR)/release/http streams
+
+# The gateway is the program itself; peers come from crates.io and npm.
+bench-http-build: setup
+	@echo "building the benchmark (the first time RocksDB is compiled: 10 to 25 minutes on two cores)"
+	cargo build --locked --release
+	cargo build --locked --release -p farebox-benches --bin http --features http,fast-peers
 
 # DUE: channels due at once on a local chain, 1 % of them poisoned, then each in a transaction of its own. VOUCHERS: of each of
 # twenty channels, eight times, with and without settlement. The figures are kept in bench/settlement of the target folder.

@@ -129,23 +129,54 @@ function books(name, title) {
 }
 
 // ---- HTTP ----
+const SERVERS = {
+  bare: ['no payment at all', 'a bare axum handler'],
+  layer: ['Farebox, layer', 'the same handler behind Farebox\'s layer: every voucher is on the disk, synced, before its answer'],
+  gateway: ['Farebox, gateway', 'the program `farebox` in front of the same handler, which is a process of its own: every voucher is on the disk, synced, before its answer'],
+  mpp: ['mpp, memory', 'crate `mpp` 0.18: its session server in axum, with the store that it ships. Vouchers stay in memory: nothing is durable, and a restart forgets what was spent. It reads the channel from the chain for every voucher'],
+  mppx: ['mppx, memory', 'mppx 0.11: its session server on Node, with the store that it ships. Vouchers stay in memory: nothing is durable, and a restart forgets what was spent. It reads a channel from the chain when it did not for five seconds'],
+}
+const IDLE_STREAM_BYTES_GOAL = 16 * 1024
+
 function http() {
   if (!measured.http) return undefined
   const { data, date } = measured.http
-  const OURS = { layer: 'Farebox\'s layer', gateway: 'Farebox\'s gateway' }
-  const peers = (inFlight) => data.rows.filter((one) => one.inFlight === inFlight && one.server !== 'bare' && !OURS[one.server])
+  const measuredRows = data.rows ?? []
+  const of = (server, inFlight) => measuredRows.find((one) => one.server === server && one.inFlight === inFlight)
+  const levels = [...new Set(measuredRows.map(({ inFlight }) => inFlight))].sort((one, other) => one - other)
   const rows = []
-  for (const ours of data.rows.filter(({ server }) => OURS[server])) {
-    const best = peers(ours.inFlight).toSorted((one, other) => one.serverCpuMicroseconds - other.serverCpuMicroseconds)[0]
-    const bare = data.rows.find((one) => one.server === 'bare' && one.inFlight === ours.inFlight)
-    rows.push(row({
-      what: `a paid request, ${OURS[ours.server]}, ${number(ours.inFlight)} at once: processor time`, ours: ours.serverCpuMicroseconds, peer: best?.serverCpuMicroseconds, by: best?.server, show: micros, more: false,
-      why: best ? undefined : `no peer was measured; the same request without payment takes ${micros(bare.serverCpuMicroseconds)}`,
-    }))
+  for (const inFlight of levels) for (const server of ['layer', 'gateway']) {
+    const ours = of(server, inFlight)
+    if (!ours) continue
+    const peers = ['mpp', 'mppx'].map((peer) => of(peer, inFlight)).filter(Boolean)
+    if (!peers.length) {
+      const bare = of('bare', inFlight)
+      rows.push(row({ what: `${SERVERS[server][0]}, ${number(inFlight)} at once: processor time of a paid request`, ours: ours.serverCpuMicroseconds, show: micros, why: `no peer was measured${bare ? `; the same request without payment takes ${micros(bare.serverCpuMicroseconds)}` : ''}` }))
+    }
+    for (const peer of peers) {
+      const compare = (what, key, show, more) => row({ what: `${SERVERS[server][0]}, ${number(inFlight)} at once: ${what}`, ours: ours[key], peer: peer[key], by: SERVERS[peer.server][0], show, more })
+      rows.push(compare('paid requests', 'requestsPerSecond', rate, true), compare('processor time of each', 'serverCpuMicroseconds', micros, false))
+    }
   }
   if (data.words) rows.push(row({ what: 'reading the words of a paid request', ours: data.words.farebox, peer: data.words.mppParsing, by: 'mpp', show: micros, more: false }))
-  const entries = data.rows.map((one) => ({ name: `${OURS[one.server] ?? (one.server === 'bare' ? 'no payment at all' : one.server)}, ${one.inFlight} at once`, value: one.serverCpuMicroseconds, isOurs: Boolean(OURS[one.server]) }))
-  return { title: 'HTTP', date, command: COMMANDS.http, rows: rows.filter(Boolean), plot: ['summary-http.svg', bars('Processor time of a request', 'µs', entries, micros)] }
+  const times = (value) => (value ? `${number(value)} ×` : '–')
+  const table = measuredRows.map((one) => [
+    SERVERS[one.server]?.[0] ?? one.server, number(one.inFlight), rate(one.requestsPerSecond), micros(one.serverCpuMicroseconds),
+    times(one.ratioToBare), times(one.requestsPerSecond / of('bare', one.inFlight)?.requestsPerSecond),
+    ...[one.p50Microseconds, one.p99Microseconds, one.p999Microseconds].map((us) => (us ? micros(us) : '–')),
+  ])
+  const notes = [
+    Object.keys(SERVERS).filter((server) => levels.some((level) => of(server, level))).map((server) => `- **${SERVERS[server][0]}**: ${SERVERS[server][1]}.`).join('\n'),
+    'Processor time is the server\'s own: the load is another process, and so are the chain and the service behind the gateway. All of them share the cores, so requests a second count them too.',
+    markdown(['server', 'in flight', 'requests', 'processor time of each', 'to bare', 'requests to bare', 'p50', 'p99', 'p99.9'], table),
+  ]
+  const streams = data.streams
+  if (streams) {
+    const idle = `${number(streams.idleBytes)} B`
+    notes.push(`${number(streams.streams)} metered streams at once, each paying as it goes, for ${number(streams.seconds)} s: ${number(streams.events)} events, in order and each once, ${number(streams.vouchers)} vouchers; no event came unpaid, and the books hold what was delivered. The longest silence of a stream that speaks every second was ${number(streams.longestGapMilliseconds)} ms. An event costs the server ${micros(streams.serverCpuMicroseconds)}. A stream that waits takes ${idle} (${number(streams.idleBareBytes)} B without the layer; the goal is ${number(IDLE_STREAM_BYTES_GOAL)} B${streams.idleBytes > IDLE_STREAM_BYTES_GOAL ? ', which is **missed**' : ''}). \`make bench-streams\` measures it.`)
+  }
+  const entries = measuredRows.map((one) => ({ name: `${SERVERS[one.server]?.[0] ?? one.server}, ${number(one.inFlight)} at once`, value: one.serverCpuMicroseconds, isOurs: ['layer', 'gateway'].includes(one.server) }))
+  return { title: 'HTTP', date, command: COMMANDS.http, rows: rows.filter(Boolean), notes, plot: ['summary-http.svg', bars('Processor time of a request', 'µs', entries, micros)] }
 }
 
 // ---- settlement: gas is exact, so it is no measurement ----
@@ -190,10 +221,10 @@ const parts = [
     : all.length ? `Farebox is ahead or has no peer in all of the ${all.length} rows.` : 'Nothing was measured yet: `make bench`.',
 ]
 if (missing.length) parts.push(`Not measured here: ${missing.map(([name, command]) => `${name} (\`${command}\`)`).join(', ')}.`)
-for (const { title, date, command, more, rows, plot } of compared) {
+for (const { title, date, command, more, rows, notes = [], plot } of compared) {
   const [file, picture] = plot
   writeFileSync(join(options.to, file), picture)
-  parts.push(`## ${title}`, `\`${command}\`, ${date}.${more ? ` [How, and all figures](${more})` : ''}`, `![${title}](${file})`, markdown(HEAD, rows.map(({ cells }) => cells)))
+  parts.push(`## ${title}`, `\`${command}\`, ${date}.${more ? ` [How, and all figures](${more})` : ''}`, `![${title}](${file})`, markdown(HEAD, rows.map(({ cells }) => cells)), ...notes)
 }
 for (const part of [settlement(), start()].filter(Boolean)) parts.push(`## ${part.title}`, ...(part.note ? [part.note] : []), markdown(['what', 'figure'], part.rows))
 writeFileSync(join(options.to, 'README.md'), `${parts.join('\n\n')}\n`)

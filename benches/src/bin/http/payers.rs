@@ -1,4 +1,4 @@
-//! Payers with a channel each, and their vouchers. Both processes make the same ones, from numbers.
+//! Payers with a channel each, and their vouchers.
 
 use farebox_core::challenge::credential::VoucherFields;
 use farebox_core::challenge::{Challenge, ChallengeKey, ChallengeKeys, Credential, Echo, Payload, Realm};
@@ -12,7 +12,7 @@ use secp256k1::{Message, SecretKey};
 
 /// The price of a request.
 pub const PRICE: Amount = Amount::new(100);
-/// What every channel holds.
+/// What every channel holds that no chain knows.
 pub const DEPOSIT: Amount = Amount::new(1 << 40);
 
 const CHAIN: ChainId = ChainId(42_431);
@@ -32,23 +32,52 @@ pub fn door_config() -> DoorConfig {
     DoorConfig::new(realm, keys, PAYEE, TOKEN).escrow(escrow)
 }
 
-/// Somebody with a channel.
-pub struct Payer {
+/// A key that signs vouchers.
+#[derive(Clone)]
+pub struct Signer {
     secret: SecretKey,
-    descriptor: v2::Descriptor,
-    channel: ChannelId,
+    pub address: Address,
 }
 
-impl Payer {
-    /// Payer number `index`.
+impl Signer {
+    /// Signer number `index`; every process makes the same ones.
     pub fn new(index: usize) -> Self {
         let mut bytes = [0; 32];
         bytes[24..].copy_from_slice(&(index as u64 + 1).to_be_bytes());
         let secret = SecretKey::from_secret_bytes(bytes).expect("small numbers are secrets");
         let point = secret.public_key().serialize_uncompressed();
-        let payer = Address::from_slice(&keccak256(&point[1..])[12..]);
+        Self { secret, address: Address::from_slice(&keccak256(&point[1..])[12..]) }
+    }
+
+    /// Signs a voucher of the v2 reserve on `chain`.
+    pub fn sign(&self, chain: ChainId, channel_id: ChannelId, cumulative_amount: Amount) -> Vec<u8> {
+        let domain = AnyDomain::new(ProtocolVersion::V2, chain, v2::CHANNEL_RESERVE);
+        let digest = domain.digest(&Voucher { channel_id, cumulative_amount }).expect("the amounts fit");
+        let signed =
+            RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(digest.0), &self.secret);
+        let (recovery, compact) = signed.serialize_compact();
+        let mut signature = compact.to_vec();
+        signature.push(27 + recovery.to_u8());
+        signature
+    }
+}
+
+/// Somebody with a channel.
+#[derive(Clone)]
+pub struct Payer {
+    signer: Signer,
+    chain: ChainId,
+    descriptor: v2::Descriptor,
+    channel: ChannelId,
+    source: String,
+}
+
+impl Payer {
+    /// Payer number `index`, whose channel no chain knows. Both processes make the same ones.
+    pub fn new(index: usize) -> Self {
+        let signer = Signer::new(index);
         let descriptor = v2::Descriptor {
-            payer,
+            payer: signer.address,
             payee: PAYEE,
             operator: Address::ZERO,
             token: TOKEN,
@@ -56,28 +85,38 @@ impl Payer {
             authorized_signer: Address::ZERO,
             expiring_nonce_hash: B256::repeat_byte(4),
         };
-        Self { secret, descriptor, channel: descriptor.channel_id(CHAIN, v2::CHANNEL_RESERVE) }
+        Self::with(signer, CHAIN, descriptor)
+    }
+
+    /// Who signs for a channel that was opened on a chain.
+    pub fn with(signer: Signer, chain: ChainId, descriptor: v2::Descriptor) -> Self {
+        let channel = descriptor.channel_id(chain, v2::CHANNEL_RESERVE);
+        let source = format!("did:pkh:eip155:{}:{}", chain.0, signer.address);
+        Self { signer, chain, descriptor, channel, source }
+    }
+
+    /// Its channel.
+    pub fn channel(&self) -> ChannelId {
+        self.channel
     }
 
     /// Its channel's terms.
     pub fn identity(&self) -> Identity {
-        Identity { chain_id: CHAIN, escrow: v2::CHANNEL_RESERVE, terms: Terms::V2(self.descriptor) }
+        Identity { chain_id: self.chain, escrow: v2::CHANNEL_RESERVE, terms: Terms::V2(self.descriptor) }
     }
 
-    /// The `Authorization` header of its request number `round`.
+    /// The `Authorization` header of its request number `round`: each pays one request more.
     pub fn authorization(&self, challenge: &Challenge, round: usize) -> String {
         let cumulative = PRICE.checked_mul(round as u64 + 1).expect("small numbers");
-        let domain = AnyDomain::new(ProtocolVersion::V2, CHAIN, v2::CHANNEL_RESERVE);
-        let voucher = Voucher { channel_id: self.channel, cumulative_amount: cumulative };
-        let digest = domain.digest(&voucher).expect("the amounts fit");
-        let signed =
-            RecoverableSignature::sign_ecdsa_recoverable(Message::from_digest(digest.0), &self.secret);
-        let (recovery, compact) = signed.serialize_compact();
-        let mut signature = compact.to_vec();
-        signature.push(27 + recovery.to_u8());
+        self.voucher(challenge, cumulative)
+    }
+
+    /// The `Authorization` header with a voucher for `cumulative`.
+    pub fn voucher(&self, challenge: &Challenge, cumulative: Amount) -> String {
+        let signature = self.signer.sign(self.chain, self.channel, cumulative);
         let fields =
             VoucherFields { channel: self.channel, cumulative, signature, descriptor: Some(self.descriptor) };
-        let challenge = Echo::of(challenge);
-        Credential { challenge, payload: Payload::Voucher(fields), source: None }.to_header()
+        let (challenge, payload) = (Echo::of(challenge), Payload::Voucher(fields));
+        Credential { challenge, payload, source: Some(self.source.clone()) }.to_header()
     }
 }
