@@ -52,12 +52,12 @@ mod open;
 mod paid;
 mod problem;
 mod reader;
+mod reserving;
 mod route;
 pub mod sse;
 mod streams;
 mod tally;
 mod till;
-mod to_the_end;
 pub mod usage;
 pub mod websocket;
 

@@ -101,5 +101,5 @@ pub use ledger::{RocksLedger, RocksView};
 #[cfg(feature = "pipeline")]
 pub use pipeline::{
     Channel, Config, ConfigError, Engine, EngineError, Health, LimitsFixed, Refusal, Reply, RetireStep, Step,
-    Verdict, Verdicts, VoucherBatch, Waited, block_on,
+    Submission, Verdict, Verdicts, VoucherBatch, Waited, block_on,
 };

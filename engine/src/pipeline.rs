@@ -27,6 +27,7 @@ mod keep;
 mod live_limits;
 mod message;
 mod notes;
+mod pending;
 mod precheck;
 mod report;
 mod residents;
@@ -48,6 +49,7 @@ pub use config::{BATCH_VOUCHERS_MAX, Config, ConfigError, FRAME_BYTES_MAX, SHARD
 pub use engine::Engine;
 pub use error::{EngineError, Health};
 pub use live_limits::LimitsFixed;
+pub use pending::Submission;
 pub use retire::{RETIRE_LOOK_MAX, RetireStep};
 #[cfg(feature = "http")]
 pub(crate) use risk::report_limited;

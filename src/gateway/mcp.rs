@@ -121,7 +121,7 @@ fn json(message: &Value) -> Response<Body> {
 /// A message that the upstream was asked, and the money that is set aside for its result.
 struct Call {
     message: Message,
-    paid: Option<Box<Paid>>,
+    paid: Option<Paid>,
 }
 
 impl Call {

@@ -87,7 +87,7 @@ impl Gateway {
         peer: SocketAddr,
         mut request: Request<Body>,
         wanted: Wanted,
-        paid: Option<Box<Paid>>,
+        paid: Option<Paid>,
     ) -> Result<Response<Body>, Problem> {
         let client = hyper::upgrade::on(&mut request);
         let answer = self.switched(peer, request, &wanted).await;
@@ -268,7 +268,7 @@ struct Session {
 }
 
 impl Session {
-    async fn run(self, client: OnUpgrade, beginning: Option<Box<Paid>>, stop: impl Future<Output = ()>) {
+    async fn run(self, client: OnUpgrade, beginning: Option<Paid>, stop: impl Future<Output = ()>) {
         let Ok(client) = client.await else { return };
         let Self { sale, upstream, request, client_bytes_max } = self;
         let activity = Activity::new();

@@ -1,9 +1,11 @@
 //! From the service's answer to the client's: charge first, then let it out.
 
+use std::future::Future;
 use std::num::NonZeroU64;
 
 use bytes::Bytes;
 use farebox_core::channel::Rejection;
+use futures_util::future::Either;
 use http::Response;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRAILER};
 use http_body::Body;
@@ -26,7 +28,34 @@ impl Paid {
     /// receipt, a missing one as 502. What the route's meter counts is charged before it leaves: a whole answer at
     /// once, a stream as it is delivered. An answer that costs more than is available is not delivered, and costs
     /// nothing: the client hears in a 402 what its next voucher must reach.
-    pub async fn deliver<B, E>(self, answer: Result<Response<B>, E>) -> Response<DoorBody>
+    pub fn deliver<B, E>(
+        self,
+        answer: Result<Response<B>, E>,
+    ) -> impl Future<Output = Response<DoorBody>> + Send
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        E: Into<BoxError> + Send,
+    {
+        match answer {
+            Ok(answer) if answer.status().is_success() && self.is_one_unit(&answer) => {
+                Either::Left(self.deliver_whole(answer, 1))
+            }
+            // Boxed, so that what is most frequent does not carry the room for all the rest.
+            answer => Either::Right(Box::pin(self.deliver_other(answer))),
+        }
+    }
+
+    /// Whether a good answer costs one unit, whatever is in it.
+    fn is_one_unit<B>(&self, answer: &Response<B>) -> bool {
+        match self.meter() {
+            Meter::Request | Meter::WebSocketMessage => true,
+            Meter::SseEvent => !headers::is_event_stream(answer.headers()),
+            Meter::OpenAiUsage(_) | Meter::Bytes { .. } | Meter::Header(_) => false,
+        }
+    }
+
+    async fn deliver_other<B, E>(self, answer: Result<Response<B>, E>) -> Response<DoorBody>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
@@ -47,17 +76,13 @@ impl Paid {
         }
         let is_stream = headers::is_event_stream(answer.headers());
         match self.meter().clone() {
-            Meter::Request | Meter::WebSocketMessage => self.deliver_whole(answer, 1).await,
-            // Boxed, so that whole answers do not carry the room for streams.
-            Meter::SseEvent | Meter::OpenAiUsage(_) if is_stream => {
-                Box::pin(self.deliver_stream(answer)).await
-            }
-            Meter::SseEvent => self.deliver_whole(answer, 1).await,
-            Meter::OpenAiUsage(rates) => Box::pin(self.deliver_usage(answer, rates)).await,
+            Meter::SseEvent | Meter::OpenAiUsage(_) if is_stream => self.deliver_stream(answer).await,
+            Meter::Request | Meter::WebSocketMessage | Meter::SseEvent => self.deliver_whole(answer, 1).await,
+            Meter::OpenAiUsage(rates) => self.deliver_usage(answer, rates).await,
             Meter::Bytes { .. } if is_stream && !is_encoded(answer.headers()) => {
-                Box::pin(self.deliver_stream(answer)).await
+                self.deliver_stream(answer).await
             }
-            Meter::Bytes { bytes_per_unit } => Box::pin(self.deliver_bytes(answer, bytes_per_unit)).await,
+            Meter::Bytes { bytes_per_unit } => self.deliver_bytes(answer, bytes_per_unit).await,
             Meter::Header(name) => match units_named(answer.headers(), &name) {
                 Some(units) => self.deliver_whole(answer, units).await,
                 None => {
@@ -69,20 +94,26 @@ impl Paid {
         }
     }
 
-    /// So many units, charged before the body.
-    async fn deliver_whole<B>(mut self, answer: Response<B>, units: u64) -> Response<DoorBody>
+    /// So many units, charged before the body. Not an `async` function: what those are given is kept twice.
+    fn deliver_whole<B>(
+        mut self,
+        answer: Response<B>,
+        units: u64,
+    ) -> impl Future<Output = Response<DoorBody>> + Send
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        if let Err(stop) = self.charge(units, true).await {
-            self.end().await;
-            return self.refuse(&stop);
+        async move {
+            if let Err(stop) = self.charge(units, true).await {
+                self.end().await;
+                return self.refuse(&stop);
+            }
+            let (mut parts, body) = answer.into_parts();
+            parts.headers.insert(PAYMENT_RECEIPT, receipt_value(&self.receipt()));
+            headers::make_private(&mut parts.headers, PRIVATE);
+            Response::from_parts(parts, body.map_err(Into::into).boxed_unsync())
         }
-        let (mut parts, body) = answer.into_parts();
-        parts.headers.insert(PAYMENT_RECEIPT, receipt_value(&self.receipt()));
-        headers::make_private(&mut parts.headers, PRIVATE);
-        Response::from_parts(parts, body.map_err(Into::into).boxed_unsync())
     }
 
     /// A whole answer that says at its end what it used. It is read to the end, charged, and then delivered. One

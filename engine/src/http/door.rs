@@ -24,12 +24,12 @@ use super::flight::Flights;
 use super::offer::{Offer, Quote};
 use super::problem::{self, Refused};
 use super::reader::Reader;
+use super::reserving::{Reserved, Reserving};
 use super::streams::Streams;
-use super::to_the_end::ToTheEnd;
 use super::{Paid, Route, headers};
 use crate::chain::Chain;
 use crate::clock::Clock;
-use crate::{Engine, Refusal, Reply, Verdict};
+use crate::{Engine, EngineError, Refusal, Reply, Verdict};
 
 /// What the door looks at of a request. It never reads a body.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,7 @@ pub enum Decision {
     /// This answer; the service is not asked.
     Answer(Response<DoorBody>),
     /// The service: the money is set aside. [`Paid::deliver`] takes the service's answer.
-    Paid(Box<Paid>),
+    Paid(Paid),
     /// The service: a transfer paid for it. [`Charged::deliver`] takes the service's answer.
     Charged(Box<Charged>),
 }
@@ -109,9 +109,9 @@ pub(super) struct Inner {
 }
 
 /// A credential whose challenge is ours and whose terms are those of one of our escrows.
-pub(super) struct Checked<'a> {
-    pub(super) credential: &'a Credential,
-    pub(super) escrow: &'a Escrow,
+pub(super) struct Checked {
+    pub(super) credential: Credential,
+    pub(super) escrow: Escrow,
     /// The token that the challenge named.
     pub(super) token: Address,
     /// What the offer asks for one unit; what it asks of who buys nothing does not matter.
@@ -121,20 +121,29 @@ pub(super) struct Checked<'a> {
     pub(super) channel: ChannelId,
 }
 
+/// How far a request came without waiting.
+pub(super) struct Begun {
+    step: Result<Step, Refused>,
+    /// The protocol of the challenge that it answers.
+    spoken: Option<ProtocolVersion>,
+}
+
+/// What is left to do.
+enum Step {
+    /// Its voucher is on its way to the books.
+    Paying(Reserving),
+    /// The chain is to be asked, or the books are.
+    Other { checked: Box<Checked>, is_paid: bool },
+    /// It pays by a transfer; the credential is not read yet.
+    Charge(String),
+}
+
 /// What a challenge of ours asked.
 struct Promised<'a> {
     escrow: &'a Escrow,
     token: Address,
     price: Amount,
     is_sponsored: bool,
-}
-
-/// What came of a wish to pay.
-enum Reserved {
-    /// The money is set aside.
-    Now(Box<Paid>),
-    /// The request was paid and delivered before.
-    Before(Outcome),
 }
 
 impl std::fmt::Debug for Door {
@@ -186,16 +195,35 @@ impl Door {
 
     /// Decides what a request gets for which this door made `offer`. A request that is not paid changes nothing.
     pub async fn decide_offer(&self, asked: Asked<'_>, offer: &Offer) -> Decision {
+        let begun = self.begin(asked, offer);
+        self.go_on(begun, asked, offer).await
+    }
+
+    /// The part of [`Door::decide_offer`] that waits for nothing.
+    pub(super) fn begin(&self, asked: Asked<'_>, offer: &Offer) -> Begun {
         let mut spoken = None;
-        match self.inner.decide(asked, offer, &mut spoken).await {
-            Ok(decision) => decision,
-            Err(problem) => {
-                if counts_as_failure(problem.kind) {
-                    self.inner.failures.address_failed(asked.address, self.inner.clock.unix_millis());
-                }
-                Decision::Answer(self.inner.refuse(&problem, offer, &Reader::of(&asked, spoken)))
+        let step = self.inner.begin(asked, offer, &mut spoken);
+        Begun { step, spoken }
+    }
+
+    /// The rest.
+    pub(super) async fn go_on(&self, begun: Begun, asked: Asked<'_>, offer: &Offer) -> Decision {
+        let Begun { step, spoken } = begun;
+        let decided = match step {
+            Ok(Step::Paying(reserving)) => self.inner.paid(reserving).await,
+            // What is rare is boxed: every request carries the room for what is not.
+            Ok(Step::Other { checked, is_paid }) => {
+                Box::pin(self.inner.other(*checked, is_paid, asked, offer)).await
             }
-        }
+            Ok(Step::Charge(token)) => Box::pin(self.inner.charged(asked, offer, &token)).await,
+            Err(problem) => Err(problem),
+        };
+        decided.unwrap_or_else(|problem| {
+            if counts_as_failure(problem.kind) {
+                self.inner.failures.address_failed(asked.address, self.inner.clock.unix_millis());
+            }
+            Decision::Answer(self.inner.refuse(&problem, offer, &Reader::of(&asked, spoken)))
+        })
     }
 
     /// Counts a request that is free: who asks too often for those does not come through either. The answer then.
@@ -213,12 +241,13 @@ impl Door {
 }
 
 impl Inner {
-    async fn decide(
+    /// Reads and checks a credential, and hands in a voucher that pays.
+    fn begin(
         self: &Arc<Self>,
         asked: Asked<'_>,
         offer: &Offer,
         spoken: &mut Option<ProtocolVersion>,
-    ) -> Result<Decision, Refused> {
+    ) -> Result<Step, Refused> {
         let now_ms = self.clock.unix_millis();
         self.admit(asked.address, now_ms)?;
         let values = asked.headers.get_all(AUTHORIZATION).iter().map(|value| value.as_bytes());
@@ -232,51 +261,70 @@ impl Inner {
         let credential = match Credential::parse(token) {
             Ok(credential) => credential,
             // Nearly everything is a session's; what is none may be a charge.
-            Err(_) if ChargeCredential::is_meant(token) => return self.charged(asked, offer, token).await,
+            Err(_) if ChargeCredential::is_meant(token) => return Ok(Step::Charge(token.into())),
             Err(error) => return Err(problem::malformed(error)),
         };
         let is_paid = matches!(credential.payload, Payload::Open(_) | Payload::Voucher(_))
             && !asked.is_management(offer.route());
-        let checked = self.check(&credential, offer, is_paid, spoken)?;
+        let checked = self.check(credential, offer, is_paid, now_ms, spoken)?;
         if is_paid {
-            check_body(asked, offer.route(), credential.challenge.digest())?;
+            check_body(asked, offer.route(), checked.credential.challenge.digest())?;
         }
-        // A close is never refused for that: it frees the payer's money, and ours.
-        if !matches!(credential.payload, Payload::Close(_))
-            && let Some(wait_ms) = self.failures.channel_waits(checked.channel, now_ms)
-        {
+        self.check_rates(&checked, now_ms)?;
+        // A v2 credential proves the terms of its channel: its descriptor hashes to the channel id.
+        let needs_no_look = checked.escrow.protocol == ProtocolVersion::V2
+            && matches!(checked.credential.payload, Payload::Voucher(_));
+        if !(is_paid && needs_no_look) {
+            return Ok(Step::Other { checked: Box::new(checked), is_paid });
+        }
+        let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
+        let voucher = self.parse_voucher(&checked)?;
+        self.pay(checked, voucher, key, offer, None).map(Step::Paying)
+    }
+
+    /// Does what needs the chain, or a look into the books.
+    async fn other(
+        self: &Arc<Self>,
+        checked: Checked,
+        is_paid: bool,
+        asked: Asked<'_>,
+        offer: &Offer,
+    ) -> Result<Decision, Refused> {
+        match &checked.credential.payload {
+            Payload::TopUp(top_up) => return self.top_up(&checked, top_up).await.map(Decision::Answer),
+            Payload::Close(close) => return self.close(&checked, close).await.map(Decision::Answer),
+            Payload::Open(_) | Payload::Voucher(_) => {}
+        }
+        let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
+        let voucher = self.parse_voucher(&checked)?;
+        let tx_hash = match &checked.credential.payload {
+            Payload::Open(open) => self.open(&checked, open, &voucher).await?.tx_hash,
+            _ => {
+                self.check_known(&checked).await?;
+                None
+            }
+        };
+        if is_paid {
+            return self.paid(self.pay(checked, voucher, key, offer, tx_hash)?).await;
+        }
+        self.hand_in(&checked, voucher, tx_hash, asked).await
+    }
+
+    /// Refuses a channel whose requests come too fast or fail too often. A close never is: it frees the payer's money,
+    /// and ours.
+    fn check_rates(&self, checked: &Checked, now_ms: u64) -> Result<(), Refused> {
+        if matches!(checked.credential.payload, Payload::Close(_)) {
+            return Ok(());
+        }
+        if let Some(wait_ms) = self.failures.channel_waits(checked.channel, now_ms) {
             counter!("farebox_door_limited_total", "limit" => "channel").increment(1);
             return Err(problem::too_many_failures(wait_ms));
         }
-        if !matches!(credential.payload, Payload::Close(_))
-            && let Some(wait_ms) = self.requests.channel_waits(checked.channel, now_ms)
-        {
+        if let Some(wait_ms) = self.requests.channel_waits(checked.channel, now_ms) {
             counter!("farebox_door_limited_total", "limit" => "channel_requests").increment(1);
             return Err(problem::too_many_requests(wait_ms));
         }
-        match &credential.payload {
-            // What is rare is boxed: every request carries the room for what is not.
-            Payload::TopUp(top_up) => Ok(Decision::Answer(Box::pin(self.top_up(&checked, top_up)).await?)),
-            Payload::Close(close) => Ok(Decision::Answer(Box::pin(self.close(&checked, close)).await?)),
-            Payload::Open(open) => {
-                let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
-                let voucher = self.parse_voucher(&checked)?;
-                let tx_hash = Box::pin(self.open(&checked, open, &voucher)).await?.tx_hash;
-                if is_paid {
-                    return self.pay(&checked, voucher, key, offer, tx_hash).await;
-                }
-                Box::pin(self.hand_in(&checked, voucher, tx_hash, asked)).await
-            }
-            Payload::Voucher(_) => {
-                let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
-                let voucher = self.parse_voucher(&checked)?;
-                self.check_known(&checked).await?;
-                if is_paid {
-                    return self.pay(&checked, voucher, key, offer, None).await;
-                }
-                Box::pin(self.hand_in(&checked, voucher, None, asked)).await
-            }
-        }
+        Ok(())
     }
 
     /// Counts a request of this address, unless there were too many.
@@ -287,15 +335,16 @@ impl Inner {
     }
 
     /// Checks what can be checked without books and cryptography: challenge, protocol, terms, channel id.
-    fn check<'a>(
-        &'a self,
-        credential: &'a Credential,
+    fn check(
+        &self,
+        credential: Credential,
         offer: &Offer,
         is_paid: bool,
+        now_ms: u64,
         spoken: &mut Option<ProtocolVersion>,
-    ) -> Result<Checked<'a>, Refused> {
+    ) -> Result<Checked, Refused> {
         let is_top_up = matches!(credential.payload, Payload::TopUp(_));
-        let now = UnixMillis(self.clock.unix_millis());
+        let now = UnixMillis(now_ms);
         let (keys, realm) = (&self.config.keys, &self.config.realm);
         let echo = &credential.challenge;
         echo.authenticate(keys, realm, now).map_err(|error| problem::bad_challenge(&error, is_top_up))?;
@@ -313,6 +362,7 @@ impl Inner {
                 return Err(problem::other_channel_id(channel));
             }
         }
+        let escrow = *escrow;
         Ok(Checked { credential, escrow, token, price, is_sponsored, channel })
     }
 
@@ -362,7 +412,7 @@ impl Inner {
     }
 
     /// The credential's voucher, well-formed and not verified yet.
-    pub(super) fn parse_voucher(&self, checked: &Checked<'_>) -> Result<AnySignedVoucher, Refused> {
+    pub(super) fn parse_voucher(&self, checked: &Checked) -> Result<AnySignedVoucher, Refused> {
         let payload = &checked.credential.payload;
         let signature = match payload {
             Payload::Open(open) => &open.voucher.signature,
@@ -377,7 +427,7 @@ impl Inner {
 
     /// Checks that the books' channel has the terms of the challenge. A v2 credential proved that already:
     /// its descriptor hashes to the channel id.
-    async fn check_known(&self, checked: &Checked<'_>) -> Result<(), Refused> {
+    async fn check_known(&self, checked: &Checked) -> Result<(), Refused> {
         match checked.escrow.protocol {
             ProtocolVersion::V2 => Ok(()),
             ProtocolVersion::V1 => self.known(checked).await.map(|_| ()),
@@ -385,66 +435,54 @@ impl Inner {
     }
 
     /// The channel in the books, if it has the terms of the challenge.
-    pub(super) async fn known(&self, checked: &Checked<'_>) -> Result<crate::Channel, Refused> {
+    pub(super) async fn known(&self, checked: &Checked) -> Result<crate::Channel, Refused> {
         let channel = checked.channel;
         let found = self.engine.read(channel).await.map_err(|error| problem::engine(&error))?;
         let found = found.ok_or_else(|| problem::rejection(&Rejection::ChannelNotFound, channel))?;
-        let advertised = self.config.advertised(checked.escrow, checked.token);
+        let advertised = self.config.advertised(&checked.escrow, checked.token);
         found.identity.check(&advertised).map_err(|rejection| problem::rejection(&rejection, channel))?;
         Ok(found)
     }
 
-    /// Takes a voucher and sets the price of one unit aside, in one step.
-    async fn pay(
+    /// Hands in a voucher that pays for a request.
+    fn pay(
         self: &Arc<Self>,
-        checked: &Checked<'_>,
+        checked: Checked,
         voucher: AnySignedVoucher,
         idempotency_key: Option<&str>,
         offer: &Offer,
         tx_hash: Option<B256>,
-    ) -> Result<Decision, Refused> {
+    ) -> Result<Reserving, Refused> {
         let terms = super::paid::Terms {
             channel: checked.channel,
-            challenge_id: checked.credential.challenge.id.clone(),
             key: checked.credential.request_key(idempotency_key),
+            challenge_id: checked.credential.challenge.id,
             price: checked.price,
             offer: offer.clone(),
             protocol: checked.escrow.protocol,
             tx_hash,
         };
-        // When the client leaves while the books work, the guard is made all the same, dropped at once, and gives the
-        // money back.
-        match ToTheEnd::new(Arc::clone(self).reserve(terms, voucher)).await? {
-            Reserved::Now(paid) => Ok(Decision::Paid(paid)),
-            Reserved::Before(outcome) => Ok(Decision::Answer(self.replayed(checked, &outcome))),
-        }
+        Reserving::begin(self, terms, voucher)
     }
 
-    async fn reserve(
-        self: Arc<Self>,
-        terms: super::paid::Terms,
-        voucher: AnySignedVoucher,
-    ) -> Result<Reserved, Refused> {
-        let units = terms.offer.route().reserve_units.max(1);
-        let amount = terms.price.checked_mul(units);
-        let amount = amount.ok_or_else(|| problem::rejection(&Rejection::AmountTooLarge, terms.channel))?;
-        let then = Spend::Reserve { key: terms.key, amount };
-        let reply = self.submit(terms.channel, voucher, then).await?;
-        Ok(match reply.answer {
-            Answer::Replayed(outcome) => Reserved::Before(outcome),
-            _ => Reserved::Now(Box::new(Paid::new(self, terms, reply.snapshot))),
+    /// Waits until a request is paid.
+    async fn paid(&self, reserving: Reserving) -> Result<Decision, Refused> {
+        Ok(match reserving.await? {
+            Reserved::Now(paid) => Decision::Paid(paid),
+            Reserved::Before(terms, outcome) => Decision::Answer(self.replayed(&terms, &outcome)),
         })
     }
 
     /// Takes a voucher that buys nothing yet.
     async fn hand_in(
         &self,
-        checked: &Checked<'_>,
+        checked: &Checked,
         voucher: AnySignedVoucher,
         tx_hash: Option<B256>,
         asked: Asked<'_>,
     ) -> Result<Decision, Refused> {
-        let reply = self.submit(checked.channel, voucher, Spend::Nothing).await?;
+        let submitted = self.engine.submit(checked.channel, voucher, Spend::Nothing).await;
+        let reply = self.taken(checked.channel, submitted)?;
         let balance = Balance::of(checked.channel, &reply.snapshot);
         let receipt = self.receipt(&checked.credential.challenge.id, balance, None, tx_hash);
         let mut answer = managed(&receipt);
@@ -466,14 +504,13 @@ impl Inner {
         Ok(Decision::Answer(answer))
     }
 
-    /// Hands a voucher to the books; anything but a taken voucher that paid for all is a refusal.
-    async fn submit(
+    /// What the books made of a voucher; anything but a taken one that paid for all is a refusal.
+    pub(super) fn taken(
         &self,
         channel: ChannelId,
-        voucher: AnySignedVoucher,
-        then: Spend,
+        verdict: Result<Verdict, EngineError>,
     ) -> Result<Reply, Refused> {
-        match self.engine.submit(channel, voucher, then).await {
+        match verdict {
             Ok(Verdict::Accepted(Reply { answer: Answer::AcceptedOnly(refused), .. })) => {
                 self.failures.channel_failed(channel, self.clock.unix_millis());
                 Err(problem::rejection(&refused, channel))
@@ -494,9 +531,9 @@ impl Inner {
     }
 
     /// The answer to a request that was paid and delivered before: how it ended, and nothing again.
-    fn replayed(&self, checked: &Checked<'_>, outcome: &Outcome) -> Response<DoorBody> {
-        let balance = Balance { channel: checked.channel, accepted: outcome.accepted, spent: outcome.spent };
-        managed(&self.receipt(&checked.credential.challenge.id, balance, Some(outcome.units), None))
+    fn replayed(&self, terms: &super::paid::Terms, outcome: &Outcome) -> Response<DoorBody> {
+        let balance = Balance { channel: terms.channel, accepted: outcome.accepted, spent: outcome.spent };
+        managed(&self.receipt(&terms.challenge_id, balance, Some(outcome.units), None))
     }
 }
 

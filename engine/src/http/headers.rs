@@ -75,6 +75,11 @@ fn is_payment(part: &[u8]) -> bool {
 
 /// Makes an answer private: adds the directives, and drops those that would let others store it.
 pub(super) fn make_private(headers: &mut HeaderMap, directives: &'static [&'static str]) {
+    // Nearly always: the service says nothing of caches, and the answer is no stream.
+    if let ([only], false) = (directives, headers.contains_key(CACHE_CONTROL)) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static(only));
+        return;
+    }
     let mut all: Vec<String> = directives.iter().map(ToString::to_string).collect();
     for value in headers.get_all(CACHE_CONTROL) {
         let Ok(value) = value.to_str() else { continue };

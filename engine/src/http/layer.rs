@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use http_body::Body;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Asked, BoxError, Decision, Door, DoorBody, Offer, Route};
+use super::{Asked, BoxError, Charged, Decision, Door, DoorBody, Offer, Paid, Route, deliver};
 
 /// What a request is offered; `None` when it is free.
 type Pricing = dyn Fn(&Parts) -> Option<Offer> + Send + Sync;
@@ -89,48 +89,48 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let (layer, service) = (self.layer.clone(), self.service.clone());
-        Box::pin(async move { Ok(answer(layer, service, request).await) })
+        let mut service = self.service.clone();
+        let (mut parts, body) = request.into_parts();
+        let Some(offer) = (self.layer.pricing)(&parts) else {
+            return Box::pin(async move {
+                let ready = poll_fn(|context| service.poll_ready(context)).await;
+                let answer = match ready {
+                    Ok(()) => service.call(Request::from_parts(parts, body)).await,
+                    Err(error) => Err(error),
+                };
+                Ok(deliver::pass(answer))
+            });
+        };
+        // What needs no waiting is done here: what the future keeps of it is little.
+        let door = self.layer.door.clone();
+        let body_is_empty = body.is_end_stream();
+        let begun = door.begin(Asked::of(&parts, body_is_empty), &offer);
+        Box::pin(async move {
+            let asked = Asked::of(&parts, body_is_empty);
+            let admitted = match door.go_on(begun, asked, &offer).await {
+                Decision::Answer(answer) => return Ok(answer),
+                Decision::Paid(paid) => Admitted::Paid(paid),
+                Decision::Charged(charged) => Admitted::Charged(charged),
+            };
+            match &admitted {
+                Admitted::Paid(paid) => paid.prepare(&mut parts.headers),
+                Admitted::Charged(charged) => charged.prepare(&mut parts.headers),
+            }
+            let ready = poll_fn(|context| service.poll_ready(context)).await;
+            let answer = match ready {
+                Ok(()) => service.call(Request::from_parts(parts, body)).await,
+                Err(error) => Err(error),
+            };
+            Ok(match admitted {
+                Admitted::Paid(paid) => paid.deliver(answer).await,
+                Admitted::Charged(charged) => Box::pin(charged.deliver(answer)).await,
+            })
+        })
     }
 }
 
-async fn answer<S, ReqBody, ResBody>(
-    layer: PaymentLayer,
-    mut service: S,
-    request: Request<ReqBody>,
-) -> Response<DoorBody>
-where
-    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
-    S::Error: Into<BoxError>,
-    ReqBody: Body,
-    ResBody: Body<Data = Bytes> + Send + 'static,
-    ResBody::Error: Into<BoxError>,
-{
-    let (mut parts, body) = request.into_parts();
-    let Some(offer) = (layer.pricing)(&parts) else {
-        return super::deliver::pass(call(&mut service, Request::from_parts(parts, body)).await);
-    };
-    let asked = Asked::of(&parts, body.is_end_stream());
-    match layer.door.decide_offer(asked, &offer).await {
-        Decision::Answer(answer) => answer,
-        Decision::Paid(paid) => {
-            paid.prepare(&mut parts.headers);
-            let answer = call(&mut service, Request::from_parts(parts, body)).await;
-            paid.deliver(answer).await
-        }
-        Decision::Charged(charged) => {
-            charged.prepare(&mut parts.headers);
-            let answer = call(&mut service, Request::from_parts(parts, body)).await;
-            charged.deliver(answer).await
-        }
-    }
-}
-
-/// Calls a service when it is ready.
-async fn call<S, ReqBody>(service: &mut S, request: Request<ReqBody>) -> Result<S::Response, S::Error>
-where
-    S: Service<Request<ReqBody>>,
-{
-    std::future::poll_fn(|context| service.poll_ready(context)).await?;
-    service.call(request).await
+/// What lets a request through.
+enum Admitted {
+    Paid(Paid),
+    Charged(Box<Charged>),
 }

@@ -29,7 +29,7 @@ impl Inner {
     /// Raises the deposit of a channel that the books know.
     pub(super) async fn top_up(
         self: &Arc<Self>,
-        checked: &Checked<'_>,
+        checked: &Checked,
         top_up: &TopUp,
     ) -> Result<Response<DoorBody>, Refused> {
         let channel = checked.channel;
@@ -76,7 +76,7 @@ impl Inner {
     /// Closes a channel: running streams are asked to end, the books fix the claim, the chain executes it.
     pub(super) async fn close(
         self: &Arc<Self>,
-        checked: &Checked<'_>,
+        checked: &Checked,
         close: &VoucherFields,
     ) -> Result<Response<DoorBody>, Refused> {
         let channel = checked.channel;

@@ -25,7 +25,7 @@ impl Inner {
     /// replayed `open` is worth its voucher, no more (rule 6).
     pub(super) async fn open(
         self: &Arc<Self>,
-        checked: &Checked<'_>,
+        checked: &Checked,
         open: &Open,
         voucher: &AnySignedVoucher,
     ) -> Result<Landed, Refused> {
@@ -44,7 +44,7 @@ impl Inner {
             deposit_min: checked.price.max(open.voucher.cumulative).max(self.engine.limits().deposit_min),
             is_sponsored: checked.is_sponsored,
         };
-        let advertised = self.config.advertised(escrow, checked.token);
+        let advertised = self.config.advertised(&escrow, checked.token);
         let flight = (channel, keccak256(&request.transaction));
         let shared = Arc::clone(self);
         let send = move || async move {
@@ -101,7 +101,7 @@ impl Inner {
     fn terms(
         &self,
         open: &Open,
-        checked: &Checked<'_>,
+        checked: &Checked,
         voucher: &AnySignedVoucher,
     ) -> Result<ClaimedTerms, Refused> {
         let stated = open.authorized_signer;
@@ -123,12 +123,7 @@ impl Inner {
         }
     }
 
-    fn verify(
-        &self,
-        checked: &Checked<'_>,
-        voucher: &AnySignedVoucher,
-        signer: Address,
-    ) -> Result<(), Refused> {
+    fn verify(&self, checked: &Checked, voucher: &AnySignedVoucher, signer: Address) -> Result<(), Refused> {
         let verified = self.verifier.verify_one(&domain(checked), voucher, signer);
         verified.map(|_| ()).map_err(|error| problem::voucher(&error, checked.channel))
     }
@@ -148,12 +143,12 @@ fn party(terms: &ClaimedTerms, channel: ChannelId) -> Party {
 }
 
 /// Who signed a v1 voucher.
-fn signer_of(checked: &Checked<'_>, voucher: &AnySignedVoucher) -> Result<Address, Refused> {
+fn signer_of(checked: &Checked, voucher: &AnySignedVoucher) -> Result<Address, Refused> {
     let signer = domain(checked).recover_signer(voucher);
     signer.map_err(|error| problem::voucher(&error, checked.channel))
 }
 
-fn domain(checked: &Checked<'_>) -> AnyDomain {
+fn domain(checked: &Checked) -> AnyDomain {
     let escrow = checked.escrow;
     AnyDomain::new(escrow.protocol, escrow.chain_id, escrow.address)
 }

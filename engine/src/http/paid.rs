@@ -1,5 +1,6 @@
 //! A paid request: the money that is set aside for it, and how that ends.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use farebox_core::challenge::Receipt;
@@ -19,7 +20,10 @@ use crate::{EngineError, Refusal, Reply, Step, Verdict};
 /// is not captured is released when the guard is dropped.
 ///
 /// Units must be captured *before* they are delivered.
-pub struct Paid {
+pub struct Paid(Box<Fare>);
+
+/// What a request holds while it is served. Boxed, because it travels through many futures.
+struct Fare {
     inner: Arc<Inner>,
     terms: Terms,
     units: u64,
@@ -66,8 +70,8 @@ pub enum PaidStop {
 
 impl std::fmt::Debug for Paid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Terms { channel, price, .. } = &self.terms;
-        write!(f, "Paid({channel}, {} units at {price}, ..)", self.units)
+        let Terms { channel, price, .. } = &self.0.terms;
+        write!(f, "Paid({channel}, {} units at {price}, ..)", self.0.units)
     }
 }
 
@@ -75,22 +79,22 @@ impl Paid {
     pub(super) fn new(inner: Arc<Inner>, terms: Terms, snapshot: Snapshot) -> Self {
         let may_stream = terms.offer.route().meter.may_stream();
         let ticket = may_stream.then(|| inner.streams.enter(terms.channel));
-        Self { inner, terms, units: 0, snapshot, is_open: true, ticket }
+        Self(Box::new(Fare { inner, terms, units: 0, snapshot, is_open: true, ticket }))
     }
 
     /// The channel that pays.
     pub fn channel(&self) -> ChannelId {
-        self.terms.channel
+        self.0.terms.channel
     }
 
     /// What one unit costs.
     pub fn price(&self) -> Amount {
-        self.terms.price
+        self.0.terms.price
     }
 
     /// The route that is paid for.
     pub fn route(&self) -> &Route {
-        self.terms.offer.route()
+        self.0.terms.offer.route()
     }
 
     /// What is counted.
@@ -114,18 +118,18 @@ impl Paid {
 
     /// How many units were charged.
     pub fn units(&self) -> u64 {
-        self.units
+        self.0.units
     }
 
     /// What the books held after the last step of this request. It is on disk.
     pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+        &self.0.snapshot
     }
 
     /// A receipt for what was charged so far.
     pub fn receipt(&self) -> Receipt {
-        let balance = Balance::of(self.terms.channel, &self.snapshot);
-        self.inner.receipt(&self.terms.challenge_id, balance, Some(self.units), self.terms.tx_hash)
+        let balance = Balance::of(self.0.terms.channel, &self.0.snapshot);
+        self.0.inner.receipt(&self.0.terms.challenge_id, balance, Some(self.0.units), self.0.terms.tx_hash)
     }
 
     /// Charges `units`, from what is set aside first and from what is available after that.
@@ -147,30 +151,30 @@ impl Paid {
 
     /// Charges `units` that are about to be delivered.
     pub(super) async fn charge(&mut self, units: u64, finish: bool) -> Result<Captured, PaidStop> {
-        let amount = self.terms.price.checked_mul(units).ok_or(Rejection::AmountTooLarge)?;
-        let step = Step::Capture { key: self.terms.key, amount, units, finish };
+        let amount = self.0.terms.price.checked_mul(units).ok_or(Rejection::AmountTooLarge)?;
+        let step = Step::Capture { key: self.0.terms.key, amount, units, finish };
         let reply = self.apply(step).await?;
-        self.snapshot = reply.snapshot;
-        self.units = self.units.saturating_add(units);
-        self.is_open = !finish;
-        Ok(Captured { units: self.units, snapshot: reply.snapshot })
+        self.0.snapshot = reply.snapshot;
+        self.0.units = self.0.units.saturating_add(units);
+        self.0.is_open = !finish;
+        Ok(Captured { units: self.0.units, snapshot: reply.snapshot })
     }
 
     /// Releases what is still set aside, and learns the last balance.
     pub(super) async fn end(&mut self) {
-        if !self.is_open {
+        if !self.0.is_open {
             return;
         }
-        match self.apply(Step::Release { key: self.terms.key }).await {
+        match self.apply(Step::Release { key: self.0.terms.key }).await {
             Ok(reply) => {
-                self.snapshot = reply.snapshot;
-                self.is_open = false;
+                self.0.snapshot = reply.snapshot;
+                self.0.is_open = false;
             }
             // The books ended the request before us: a close, or a restart of the engine.
             Err(PaidStop::Rejected(_)) => {
-                self.is_open = false;
-                if let Ok(Some(found)) = self.inner.engine.read(self.terms.channel).await {
-                    self.snapshot = found.snapshot;
+                self.0.is_open = false;
+                if let Ok(Some(found)) = self.0.inner.engine.read(self.0.terms.channel).await {
+                    self.0.snapshot = found.snapshot;
                 }
             }
             // Dropping tries once more.
@@ -178,55 +182,58 @@ impl Paid {
         }
     }
 
-    async fn apply(&self, step: Step) -> Result<Reply, PaidStop> {
-        match self.inner.engine.apply(self.terms.channel, step).await? {
-            Verdict::Accepted(reply) => Ok(reply),
-            Verdict::Rejected(Refusal::Channel(rejection)) => Err(rejection.into()),
-            // A step without a voucher has no signature that could be refused.
-            Verdict::Rejected(Refusal::Voucher(_)) => Err(Rejection::ReservationNotFound.into()),
+    fn apply(&self, step: Step) -> impl Future<Output = Result<Reply, PaidStop>> + Send + use<> {
+        let verdict = self.0.inner.engine.apply(self.0.terms.channel, step);
+        async move {
+            match verdict.await? {
+                Verdict::Accepted(reply) => Ok(reply),
+                Verdict::Rejected(Refusal::Channel(rejection)) => Err(rejection.into()),
+                // A step without a voucher has no signature that could be refused.
+                Verdict::Rejected(Refusal::Voucher(_)) => Err(Rejection::ReservationNotFound.into()),
+            }
         }
     }
 
     /// Reads what the books hold now.
     pub(super) async fn refresh(&mut self) -> Result<Snapshot, EngineError> {
-        if let Some(found) = self.inner.engine.read(self.terms.channel).await? {
-            self.snapshot = found.snapshot;
+        if let Some(found) = self.0.inner.engine.read(self.0.terms.channel).await? {
+            self.0.snapshot = found.snapshot;
         }
-        Ok(self.snapshot)
+        Ok(self.0.snapshot)
     }
 
     /// Waits for a voucher above `accepted`; false when the stream should end.
     pub(super) async fn wait_above(&mut self, accepted: Amount) -> bool {
-        let wait = std::time::Duration::from_millis(self.inner.config.need_voucher_wait_ms_max);
-        let waited = self.inner.engine.wait_above(self.terms.channel, accepted, wait).await;
+        let wait = std::time::Duration::from_millis(self.0.inner.config.need_voucher_wait_ms_max);
+        let waited = self.0.inner.engine.wait_above(self.0.terms.channel, accepted, wait).await;
         matches!(waited, Ok(crate::Waited::Above(_)))
     }
 
     /// The least time between two vouchers that this request asks for, so that the channel's rate does not refuse them.
     pub(super) fn voucher_interval(&self) -> std::time::Duration {
-        let rate = self.inner.engine.limits().rate;
+        let rate = self.0.inner.engine.limits().rate;
         std::time::Duration::from_millis(rate.map_or(0, |rate| rate.interval_ms()))
     }
 
     /// The place among the running streams, by which a close, or the end of the channel's service, ends this one.
     pub(super) fn take_ticket(&mut self) -> Ticket {
-        self.ticket.take().unwrap_or_else(|| self.inner.streams.enter(self.terms.channel))
+        self.0.ticket.take().unwrap_or_else(|| self.0.inner.streams.enter(self.0.terms.channel))
     }
 
     /// The answer that tells a client why nothing more was charged, and nothing delivered.
     pub(super) fn refuse(&self, stop: &PaidStop) -> Response<DoorBody> {
         let problem = match stop {
-            PaidStop::Rejected(rejection) => problem::rejection(rejection, self.terms.channel),
+            PaidStop::Rejected(rejection) => problem::rejection(rejection, self.0.terms.channel),
             PaidStop::Engine(error) => problem::engine(error),
         };
-        let Terms { offer, protocol, .. } = &self.terms;
-        self.inner.refuse_late(&problem, offer, *protocol)
+        let Terms { offer, protocol, .. } = &self.0.terms;
+        self.0.inner.refuse_late(&problem, offer, *protocol)
     }
 
     /// What this request can still be charged: what is set aside for it, and what nobody has a claim on. Other requests
     /// of the channel may take of it at any time.
     pub(super) fn affordable(&self, snapshot: &Snapshot) -> Amount {
-        let set_aside = self.terms.price.checked_mul(self.route().reserve_units).unwrap_or(Amount::ZERO);
+        let set_aside = self.0.terms.price.checked_mul(self.route().reserve_units).unwrap_or(Amount::ZERO);
         let set_aside = set_aside.min(snapshot.reserved);
         snapshot.available().checked_add(set_aside).unwrap_or(Amount::MAX)
     }
@@ -236,11 +243,11 @@ impl Drop for Paid {
     /// Gives back what is set aside. Without a runtime nothing can be sent; then the next start of the
     /// engine does it.
     fn drop(&mut self) {
-        if !self.is_open {
+        if !self.0.is_open {
             return;
         }
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (inner, channel, key) = (Arc::clone(&self.inner), self.terms.channel, self.terms.key);
+        let (inner, channel, key) = (Arc::clone(&self.0.inner), self.0.terms.channel, self.0.terms.key);
         runtime.spawn(async move {
             if let Err(problem) = inner.step(channel, Step::Release { key }).await {
                 tracing::debug!(%channel, detail = problem.detail, "a dropped request was not released");

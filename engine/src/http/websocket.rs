@@ -119,7 +119,7 @@ pub struct Sale {
 pub async fn serve<CI, CO, SI, SO, D>(
     sale: Sale,
     mut client: Socket<CI, CO>,
-    beginning: Option<Box<Paid>>,
+    beginning: Option<Paid>,
     dial: impl FnOnce() -> D,
     stop: impl Future<Output = ()>,
 ) where
@@ -165,7 +165,7 @@ pub async fn serve<CI, CO, SI, SO, D>(
     if client.outgoing.send(Message::Text(words::receipt(&paid.receipt()))).await.is_err() {
         return;
     }
-    match metered::run(&mut desk, &mut client, service, *paid, &mut stop).await {
+    match metered::run(&mut desk, &mut client, service, paid, &mut stop).await {
         Ended::Gone => {}
         Ended::With(reason) => end(&mut client, reason).await,
         Ended::Ready { reason, pending } => {

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 
 use farebox_core::channel::Spend;
 use farebox_core::journal::FRAME_PAYLOAD_BYTES_MAX;
@@ -11,7 +12,7 @@ use farebox_core::voucher::AnySignedVoucher;
 use super::config::{BATCH_VOUCHERS_MAX, FRAME_BYTES_MAX};
 use super::engine::Inner;
 use super::shared::shard_of;
-use super::slot::{Part, Payment, Share, Slot};
+use super::slot::{Lost, Part, Payment, Share, Slot};
 use super::{Engine, EngineError, Verdict};
 
 /// The most vouchers in one batch.
@@ -127,7 +128,12 @@ impl VoucherBatch {
     /// [`EngineError::Busy`] when there is no room for all of them: nothing was done and the vouchers are still in the
     /// batch, to be submitted again after the time that it names. Every other error is the end of the engine.
     pub async fn submit(&mut self) -> Result<Verdicts<'_>, EngineError> {
-        self.shares.submit(self.engine.inner()).await?;
+        let Self { engine, shares } = self;
+        let engine = engine.inner();
+        shares.send(engine)?;
+        if let Err(Lost) = poll_fn(|context| shares.poll(context.waker())).await {
+            return Err(engine.shared.why_ended().await);
+        }
         Ok(Verdicts { shares: &self.shares })
     }
 }
@@ -203,29 +209,12 @@ impl Shares {
         self.stage = Stage::Filling;
     }
 
-    pub(super) async fn submit(&mut self, engine: &Inner) -> Result<(), EngineError> {
+    /// Hands everything to the shards.
+    pub(super) fn send(&mut self, engine: &Inner) -> Result<(), EngineError> {
         if self.stage != Stage::Filling {
             self.clear();
         }
         engine.shared.check_running()?;
-        self.send(engine)?;
-        let Self { shares, slot, .. } = self;
-        let back = poll_fn(|context| slot.poll(context.waker(), shares)).await;
-        self.stage = Stage::Answered;
-        match back {
-            Ok(()) => Ok(()),
-            Err(_) => Err(engine.shared.why_ended().await),
-        }
-    }
-
-    /// The answer to the only voucher.
-    pub(super) fn take_only(&mut self) -> Result<Verdict, EngineError> {
-        let mut answers = self.shares.iter_mut().filter_map(|share| share.answers.pop());
-        answers.next().expect("a voucher that came back has an answer")
-    }
-
-    /// Puts every share into its shard's queue, if there is room for all of them.
-    fn send(&mut self, engine: &Inner) -> Result<(), EngineError> {
         let wanted = self.shares.iter().map(|share| share.payments.len());
         engine.threads.reserve(wanted.clone())?;
         self.slot.expect(wanted.filter(|vouchers| *vouchers > 0).count());
@@ -237,6 +226,21 @@ impl Shares {
             }
         }
         Ok(())
+    }
+
+    /// Whether the answers are here.
+    pub(super) fn poll(&mut self, waker: &Waker) -> Poll<Result<(), Lost>> {
+        let back = self.slot.poll(waker, &mut self.shares);
+        if back.is_ready() {
+            self.stage = Stage::Answered;
+        }
+        back
+    }
+
+    /// The answer to the only voucher.
+    pub(super) fn take_only(&mut self) -> Result<Verdict, EngineError> {
+        let mut answers = self.shares.iter_mut().filter_map(|share| share.answers.pop());
+        answers.next().expect("a voucher that came back has an answer")
     }
 
     fn shard_of(&self, channel: ChannelId) -> usize {

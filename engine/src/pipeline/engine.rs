@@ -1,5 +1,6 @@
 //! The handle that a service holds: requests in, durable answers out.
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,11 +9,12 @@ use farebox_core::journal::Cursor;
 use farebox_core::units::{Amount, ChannelId};
 use farebox_core::voucher::{AnySignedVoucher, Verifier};
 use parking_lot::Mutex;
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::broadcast;
 
 use super::batch::{Shares, VoucherBatch};
 use super::live_limits::LimitsFixed;
 use super::message::{Change, ReplyTo, Request};
+use super::pending::{Asking, Submission};
 use super::shared::{Shared, shard_of};
 use super::threads::{self, Threads};
 use super::{Channel, Config, EngineError, Health, Refusal, Step, Verdict, Waited};
@@ -81,27 +83,12 @@ impl Engine {
     }
 
     /// Verifies a voucher against the signer that the books know, takes it, and pays for a request in the
-    /// same step. It is a [batch](Self::batch) of one.
-    pub async fn submit(
-        &self,
-        channel: ChannelId,
-        voucher: AnySignedVoucher,
-        then: Spend,
-    ) -> Result<Verdict, EngineError> {
-        if let Some(refusal) = other_channel(channel, &voucher) {
-            return Ok(Verdict::Rejected(refusal));
+    /// same step. It is a [batch](Self::batch) of one, on its way when this returns.
+    pub fn submit(&self, channel: ChannelId, voucher: AnySignedVoucher, then: Spend) -> Submission {
+        match other_channel(channel, &voucher) {
+            Some(refusal) => Submission::refused(Ok(Verdict::Rejected(refusal))),
+            None => Submission::begin(&self.inner, voucher, then),
         }
-        let inner = &*self.inner;
-        let kept = inner.singles.lock().pop();
-        let mut single = kept.unwrap_or_else(|| Shares::new(inner));
-        single.push(inner, voucher, then)?;
-        let verdict = single.submit(inner).await.and_then(|()| single.take_only());
-        single.clear();
-        let mut singles = inner.singles.lock();
-        if singles.len() < SINGLES_KEPT_MAX {
-            singles.push(single);
-        }
-        verdict
     }
 
     /// The operator's limits.
@@ -123,14 +110,22 @@ impl Engine {
         VoucherBatch::new(self.clone())
     }
 
-    /// Does a step that needs no signature.
-    pub async fn apply(&self, channel: ChannelId, step: Step) -> Result<Verdict, EngineError> {
-        let verdict = self.verdict(channel, Change::Step(step)).await?;
-        if step.ends_service() && matches!(verdict, Verdict::Accepted(_)) {
-            // Without receivers nobody has to know.
-            drop(self.inner.shared.endings.send(channel));
+    /// Does a step that needs no signature. It is on its way when this returns.
+    pub fn apply(
+        &self,
+        channel: ChannelId,
+        step: Step,
+    ) -> impl Future<Output = Result<Verdict, EngineError>> + Send + use<> {
+        let ends_service = step.ends_service().then(|| Arc::clone(&self.inner));
+        let verdict = self.verdict(channel, Change::Step(step));
+        async move {
+            let verdict = verdict.await?;
+            if let (Some(engine), Verdict::Accepted(_)) = (ends_service, &verdict) {
+                // Without receivers nobody has to know.
+                drop(engine.shared.endings.send(channel));
+            }
+            Ok(verdict)
         }
-        Ok(verdict)
     }
 
     /// Begins the close that a client asks for: verifies its voucher and fixes what is claimed.
@@ -277,29 +272,39 @@ impl Engine {
         &self.inner
     }
 
-    async fn verdict(&self, channel: ChannelId, change: Change) -> Result<Verdict, EngineError> {
+    fn verdict(&self, channel: ChannelId, change: Change) -> Asking<Verdict> {
         let new_work = change.is_new_work();
-        self.ask(self.shard_of(channel), new_work, |reply| Request::Change { channel, change, reply }).await
+        self.ask(self.shard_of(channel), new_work, |reply| Request::Change { channel, change, reply })
     }
 
     fn shard_of(&self, channel: ChannelId) -> usize {
         shard_of(channel, self.inner.threads.shard_count())
     }
 
-    /// Puts a request into a shard's queue and waits for its durable answer.
-    async fn ask<T>(
+    /// Puts a request into a shard's queue.
+    fn ask<T>(
         &self,
         shard: usize,
-        new_work: bool,
+        is_new_work: bool,
         request: impl FnOnce(ReplyTo<T>) -> Request,
-    ) -> Result<T, EngineError> {
-        self.inner.shared.check_running()?;
-        let (reply, answer) = oneshot::channel();
-        self.inner.threads.send(shard, new_work, request(reply))?;
-        match answer.await {
-            Ok(answer) => answer,
-            // A reply is dropped only by a thread that ends; why, it told the others before.
-            Err(_) => Err(self.inner.shared.why_ended().await),
+    ) -> Asking<T> {
+        Asking::begin(&self.inner, shard, is_new_work, request)
+    }
+}
+
+impl Inner {
+    /// A batch of one.
+    pub(super) fn take_single(&self) -> Shares {
+        let kept = self.singles.lock().pop();
+        kept.unwrap_or_else(|| Shares::new(self))
+    }
+
+    /// Keeps a batch of one for the next caller.
+    pub(super) fn keep_single(&self, mut single: Shares) {
+        single.clear();
+        let mut singles = self.singles.lock();
+        if singles.len() < SINGLES_KEPT_MAX {
+            singles.push(single);
         }
     }
 }

@@ -247,7 +247,7 @@ impl World {
     /// A request that must be paid.
     pub async fn paid(&self, header: &str) -> Paid {
         match self.decide(Method::GET, &authorization(header), &self.route).await {
-            Decision::Paid(paid) => *paid,
+            Decision::Paid(paid) => paid,
             Decision::Charged(charged) => panic!("charged: {charged:?}"),
             Decision::Answer(answer) => panic!("{:?}", seen(answer).await),
         }

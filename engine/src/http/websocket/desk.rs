@@ -16,7 +16,7 @@ use crate::http::{Asked, BoxError, Decision, DoorBody, Paid};
 /// What came of the first words.
 pub(super) enum Admitted {
     /// Somebody pays.
-    Paid(Box<Paid>),
+    Paid(Paid),
     /// Nobody does.
     End(Reason),
     /// The client left.
@@ -26,7 +26,7 @@ pub(super) enum Admitted {
 /// What came of a credential.
 pub(super) enum Taken {
     /// Money is set aside for the stream.
-    Paid(Box<Paid>),
+    Paid(Paid),
     /// A voucher, a top-up, or an `open` that buys nothing yet.
     Receipt(Box<Receipt>),
     /// The channel is closed.
