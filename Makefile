@@ -80,6 +80,9 @@ test-long: setup
 	FAREBOX_STREAMS=$${FAREBOX_STREAMS:-5000} FAREBOX_STREAM_S=$${FAREBOX_STREAM_S:-600} $(TARGET_DIR)/release/http streams
 	FAREBOX_FAULT_RUNS=$${FAREBOX_FAULT_RUNS:-500} \
 		cargo test --locked --release -p farebox-settlement --test settlement chain::chaos:: -- --nocapture
+	# Key services: their SDKs are large, so no other build has them.
+	cargo test --locked -p farebox-settlement --features kms-aws,kms-gcp --lib signer::
+	cargo test --locked --features kms-aws,kms-gcp --bin farebox keys::
 	# Its package comes from PyPI.
 	cargo build --locked
 	node --test tests/docs/python-client.mjs

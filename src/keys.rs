@@ -1,4 +1,4 @@
-//! Key files: the payee's key, which signs settle and close, the sponsor's, which pays fees, and the key that binds challenges.
+//! Keys: the payee's, which signs settle and close, the sponsor's, which pays fees, and the key that binds challenges.
 //!
 //! `serve` and `--check-config` read them here and nowhere else. A key file belongs to its owner alone (mode
 //! 0600 or stricter), or it is refused with the command that repairs it. No error, log line or debug output
@@ -12,11 +12,11 @@ use std::path::{Path, PathBuf};
 use alloy::signers::local::PrivateKeySigner;
 use farebox_engine::core::units::Address;
 use farebox_engine::entropy::{Entropy, SystemEntropy, bytes};
-use farebox_settlement::PayeeSigner;
+use farebox_settlement::{KeyService, KmsKeyName, LocalKey, PayeeSigner, RemoteKey, SigningError};
 use zeroize::Zeroizing;
 
 use crate::admin::AdminKey;
-use crate::config::{Config, Payee, Sponsor};
+use crate::config::{Config, Payee, PayeeKey, Sponsor};
 
 /// The most bytes of a key file: 32 bytes in hex with `0x`, and room for white space.
 const KEY_FILE_BYTES_MAX: u64 = 256;
@@ -71,35 +71,47 @@ pub enum KeyError {
         found: String,
     },
     /// It is the key of somebody else.
-    #[error(
-        "payee.key_file: {}: found the key of {found}, expected the key of {}",
-        path.display(), expected.join(" or ")
-    )]
+    #[error("{place}: found the key of {found}, expected the key of {}", expected.join(" or "))]
     Stranger {
-        /// The file.
-        path: PathBuf,
+        /// Where it is.
+        place: String,
         /// Whose key it is.
         found: Address,
         /// Whose it may be, with the reason.
         expected: Vec<String>,
     },
+    /// It is in a service that this program was built without.
+    #[error("payee.kms: found \"{name}\", but this program was built without the feature {feature}")]
+    NoService {
+        /// Its name.
+        name: KmsKeyName,
+        /// What the build misses.
+        feature: &'static str,
+    },
 }
 
-/// Reads the payee's key and checks that it may sign what the configuration asks for: it is the payee's, or,
-/// when v1 is off (the legacy escrow knows no operators), the operator's.
+/// The environment variable that holds the payee's key, for those who keep no key files.
+pub const PAYEE_KEY_VARIABLE: &str = "FAREBOX_PAYEE_KEY";
+
+/// The payee's key: of the environment, else of the file, or in a service. A key that is here is checked: it is the
+/// payee's, or, when v1 is off (the legacy escrow knows no operators), the operator's. A service is not asked yet; see
+/// [`check_payee_key`].
 pub fn payee_key(config: &Config) -> Result<PayeeSigner, KeyError> {
     const KEY: &str = "payee.key_file";
-    let Payee { address: payee, operator, key_file: path, .. } = &config.payee;
-    let secret = read(KEY, path)?;
-    let signer = PrivateKeySigner::from_slice(secret.as_slice()).map_err(|_| KeyError::Malformed {
-        key: KEY,
-        path: path.clone(),
-        found: "32 bytes that are no secp256k1 key (zero, or not below the group order)".into(),
-    })?;
-    let address = signer.address();
-    let operator_may = config.escrow.v1.is_none().then_some(*operator).flatten();
+    let path = match &config.payee.key {
+        PayeeKey::File(path) => path,
+        PayeeKey::Kms(name) => return kms_key(config, name),
+    };
+    let (secret, place) = match of_environment(PAYEE_KEY_VARIABLE)? {
+        Some(secret) => (secret, Place::Variable(PAYEE_KEY_VARIABLE)),
+        None => (read(KEY, path)?, Place::File(KEY, path)),
+    };
+    let key = place.key(&secret)?;
+    let Payee { address: payee, operator, .. } = &config.payee;
+    let operator_may = operator_may_sign(config);
+    let address = key.address();
     if address == *payee || Some(address) == operator_may {
-        return Ok(PayeeSigner::from_signer(signer));
+        return Ok(key.into());
     }
     let mut expected = vec![format!("{payee} (payee.address)")];
     match (operator, operator_may) {
@@ -107,27 +119,90 @@ pub fn payee_key(config: &Config) -> Result<PayeeSigner, KeyError> {
         (Some(_), None) => expected[0].push_str("; escrow.v1 is on, and it lets no operator close"),
         (None, None) => {}
     }
-    Err(KeyError::Stranger { path: path.clone(), found: address, expected })
+    Err(KeyError::Stranger { place: place.to_string(), found: address, expected })
+}
+
+/// The operator, when its key may sign every claim.
+fn operator_may_sign(config: &Config) -> Option<Address> {
+    config.escrow.v1.is_none().then_some(config.payee.operator).flatten()
+}
+
+/// The key in a service. Whose it must be is sure before it is asked: the operator's, when there is one that may sign.
+fn kms_key(config: &Config, name: &KmsKeyName) -> Result<PayeeSigner, KeyError> {
+    let address = operator_may_sign(config).unwrap_or(config.payee.address);
+    let key: Result<Box<dyn RemoteKey>, &'static str> = match name {
+        #[cfg(feature = "kms-aws")]
+        KmsKeyName::Aws(name) => Ok(Box::new(farebox_settlement::signer::aws::AwsKey::new(name.clone()))),
+        #[cfg(not(feature = "kms-aws"))]
+        KmsKeyName::Aws(_) => Err("kms-aws"),
+        #[cfg(feature = "kms-gcp")]
+        KmsKeyName::Gcp(name) => Ok(Box::new(farebox_settlement::signer::gcp::GcpKey::new(name.clone()))),
+        #[cfg(not(feature = "kms-gcp"))]
+        KmsKeyName::Gcp(_) => Err("kms-gcp"),
+    };
+    match key {
+        Ok(key) => Ok(KeyService::new(key, address).into()),
+        Err(feature) => Err(KeyError::NoService { name: name.clone(), feature }),
+    }
+}
+
+/// Asks a key service for a signature before anything is served. One that is away or denies is no reason not to serve:
+/// claims wait for it, and the signer has raised the alarm. The key of somebody else is.
+pub async fn check_payee_key(config: &Config, signer: &PayeeSigner) -> Result<(), KeyError> {
+    let PayeeKey::Kms(name) = &config.payee.key else { return Ok(()) };
+    match signer.check().await {
+        Err(SigningError::Stranger { found, expected }) => Err(KeyError::Stranger {
+            place: format!("payee.kms: {name}"),
+            found,
+            expected: vec![expected.to_string()],
+        }),
+        Err(_) => Ok(()),
+        Ok(()) => {
+            tracing::info!(%name, address = %signer.address(), "the key service signs");
+            Ok(())
+        }
+    }
+}
+
+/// Where a secret comes from.
+enum Place<'a> {
+    File(&'static str, &'a Path),
+    Variable(&'static str),
+}
+
+impl Place<'_> {
+    fn key(&self, secret: &Secret) -> Result<LocalKey, KeyError> {
+        PrivateKeySigner::from_slice(secret.as_slice()).map(LocalKey::from_signer).map_err(|_| {
+            let found = "32 bytes that are no secp256k1 key (zero, or not below the group order)".to_owned();
+            match *self {
+                Self::File(key, path) => KeyError::Malformed { key, path: path.into(), found },
+                Self::Variable(variable) => KeyError::Variable { variable, found },
+            }
+        })
+    }
+}
+
+impl std::fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::File(key, path) => write!(f, "{key}: {}", path.display()),
+            Self::Variable(variable) => f.write_str(variable),
+        }
+    }
 }
 
 /// The environment variable that holds the sponsor's key, for those who keep no key files.
 pub const SPONSOR_KEY_VARIABLE: &str = "FAREBOX_SPONSOR_KEY";
 
 /// The key of the account that pays fees: of the environment, else of the file. `None` when nobody is to pay them.
-pub fn sponsor_key(config: &Config) -> Result<Option<PayeeSigner>, KeyError> {
+pub fn sponsor_key(config: &Config) -> Result<Option<LocalKey>, KeyError> {
     const KEY: &str = "sponsor.key_file";
     let Some(Sponsor { key_file: path, .. }) = &config.sponsor else { return Ok(None) };
-    let from_environment = of_environment(SPONSOR_KEY_VARIABLE)?;
-    let is_from_environment = from_environment.is_some();
-    let secret = from_environment.map_or_else(|| read(KEY, path), Ok)?;
-    let signer = PrivateKeySigner::from_slice(secret.as_slice()).map_err(|_| {
-        let found = "32 bytes that are no secp256k1 key (zero, or not below the group order)".to_owned();
-        match is_from_environment {
-            true => KeyError::Variable { variable: SPONSOR_KEY_VARIABLE, found },
-            false => KeyError::Malformed { key: KEY, path: path.clone(), found },
-        }
-    })?;
-    Ok(Some(PayeeSigner::from_signer(signer)))
+    let (secret, place) = match of_environment(SPONSOR_KEY_VARIABLE)? {
+        Some(secret) => (secret, Place::Variable(SPONSOR_KEY_VARIABLE)),
+        None => (read(KEY, path)?, Place::File(KEY, path)),
+    };
+    place.key(&secret).map(Some)
 }
 
 /// The secret in a variable, if it is set.

@@ -18,7 +18,7 @@ use farebox_engine::{
     BackendVariableError, Engine, EngineError, Health, LedgerError, MemoryLedger, RocksLedger,
     backend_from_environment,
 };
-use farebox_settlement::PayeeSigner;
+use farebox_settlement::{LocalKey, PayeeSigner};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -247,6 +247,7 @@ async fn serve(path: &Path, config: Config, mut sockets: Sockets, take_over: boo
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
     let mut hangups = hangups()?;
     let payee_key = keys::payee_key(&config)?;
+    keys::check_payee_key(&config, &payee_key).await?;
     let sponsor_key = keys::sponsor_key(&config)?;
     let challenge_key = keys::challenge_key(&config.server.challenge_key_file)?;
     let previous_keys = keys::previous_challenge_keys(&config.server.previous_challenge_key_files)?;
@@ -392,7 +393,7 @@ struct Started {
 async fn start(
     config: &Config,
     engine: &Engine,
-    (payee_key, sponsor_key): (PayeeSigner, Option<PayeeSigner>),
+    (payee_key, sponsor_key): (PayeeSigner, Option<LocalKey>),
     (door_config, tls): (farebox_engine::http::DoorConfig, Option<Arc<Tls>>),
     panel: Panel,
     mut sockets: Sockets,

@@ -259,6 +259,29 @@ fn check_config_tells_about_files_and_keys_and_makes_nothing() {
 }
 
 #[test]
+fn a_payee_key_in_the_environment_wins_over_the_file() {
+    let folder = Folder::new("http://127.0.0.1:9");
+    let check = |secret: &str| {
+        let mut check = command(&["serve", "-c", folder.config(), "--check-config"]);
+        check.env("FAREBOX_PAYEE_KEY", secret);
+        end_of(check, b"")
+    };
+    std::fs::remove_file(folder.path().join("payee.key")).unwrap();
+    let good = check(SECRET);
+    assert!(good.code == 0 && good.stdout.contains(&format!("ok; claims are signed by {PAYEE}")), "{good:?}");
+    folder.write_key(SECRET, 0o600);
+    let other = SECRET.replace("ac09", "ac08");
+    let stranger = check(&other);
+    assert_eq!(stranger.code, 3, "{stranger:?}");
+    let said = stranger.stderr.to_lowercase();
+    assert!(said.contains("farebox_payee_key: found the key of 0x"), "{stranger:?}");
+    assert!(said.contains(&format!("expected the key of {PAYEE}")) && !said.contains(&other[2..]), "{said}");
+    let none = check("payee");
+    assert_eq!(none.code, 3, "{none:?}");
+    assert!(none.stderr.contains("FAREBOX_PAYEE_KEY: found 5 characters, expected 32 bytes"), "{none:?}");
+}
+
+#[test]
 fn no_secret_reaches_the_logs() {
     let chain = FakeChain::start(CHAIN);
     let rpc = format!("{}/s3cret-path?key=s3cret-key", chain.url);

@@ -6,7 +6,7 @@ use farebox_engine::sponsor::{BudgetLimits, Policy};
 use farebox_settlement_plan::Backoff;
 use farebox_settlement_plan::planner::{CallGas, Limits, Policy as ClaimPolicy};
 
-use crate::signer::PayeeSigner;
+use crate::signer::LocalKey;
 
 /// An escrow whose channels this server serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl std::fmt::Debug for HeadsUrl {
 #[derive(Clone, Debug)]
 pub struct SponsorConfig {
     /// The account that pays. The policy's `sponsor` is its address.
-    pub key: PayeeSigner,
+    pub key: LocalKey,
     /// What it pays for.
     pub policy: Policy,
     /// What it spends in an hour.

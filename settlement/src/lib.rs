@@ -76,7 +76,10 @@ pub use intent::{Intent, IntentError};
 pub use quarantine::Quarantine;
 pub use reconcile::{Conflict, Correction, ReconcileError, Reconciliation, Retire, reconcile};
 pub use settlement::{Settlement, SettlementHealth, StartError};
-pub use signer::{PayeeSigner, SignerError};
+pub use signer::{
+    AwsKeyName, GcpKeyName, KeyHealth, KeyService, KmsKeyError, KmsKeyName, LocalKey, PayeeSigner, RemoteKey,
+    SignerError, SigningError,
+};
 pub use transaction::{DecodedOpen, DecodedTopUp, TransactionError};
 pub use watcher::WatcherHealth;
 pub use watchtower::{OpenBooks, Watchtower, WatchtowerConfig, WatchtowerError};

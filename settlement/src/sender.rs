@@ -181,6 +181,8 @@ impl Sender {
             let what = format!("it needs {gas_limit} gas, at most {} is allowed", close.gas_limit_max);
             return Err(Failure::Unavailable { what });
         }
+        // First: the time from here to the signature is the transaction's.
+        self.signer.ready().await.map_err(|error| Failure::unavailable(&error))?;
         let head = self.client.head().await.map_err(|error| Failure::unavailable(&error))?;
         let now = self.chain_time(head);
         let close_asked_at = claims.iter().filter_map(|claim| claim.close_asked_at).min();
@@ -205,7 +207,7 @@ impl Sender {
             valid_before: now.saturating_add(close.validity_seconds),
         };
         let valid_before = order.valid_before;
-        let signed = self.signer.sign(order).ok_or_else(|| Failure::unavailable(&"the key does not sign"))?;
+        let signed = self.signer.sign(order).await.map_err(|error| Failure::unavailable(&error))?;
         Ok(Intent {
             tx_hash: signed.tx_hash,
             sender: self.signer.address(),

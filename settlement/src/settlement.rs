@@ -24,7 +24,7 @@ use crate::opener::Opener;
 use crate::opening::Openings;
 use crate::quarantine::Quarantine;
 use crate::sender::Sender;
-use crate::signer::PayeeSigner;
+use crate::signer::{KeyHealth, PayeeSigner};
 use crate::sponsor::Sponsor;
 use crate::watcher::{Watcher, WatcherHealth};
 use crate::worker::{Ask, Tools, Worker};
@@ -70,6 +70,7 @@ pub struct Settlement {
     /// Listens for new blocks, if a node tells of them.
     heads: Option<JoinHandle<()>>,
     watcher_health: watch::Receiver<WatcherHealth>,
+    signer: PayeeSigner,
 }
 
 /// How settlement is doing.
@@ -79,6 +80,8 @@ pub struct SettlementHealth {
     pub watcher: WatcherHealth,
     /// False when a task ended that should run: only a restart helps.
     pub is_running: bool,
+    /// How the key that signs claims is doing.
+    pub key: KeyHealth,
 }
 
 impl Settlement {
@@ -109,7 +112,7 @@ impl Settlement {
         let sender = Sender {
             client: client.clone(),
             config: Arc::clone(&config),
-            signer,
+            signer: signer.clone(),
             clock: Arc::clone(&clock),
             engine: engine.clone(),
             history: History::open(config.history, &engine).await?,
@@ -151,6 +154,7 @@ impl Settlement {
             heads: told,
             stop,
             watcher_health,
+            signer,
         })
     }
 
@@ -168,7 +172,11 @@ impl Settlement {
     /// How it is doing.
     pub fn health(&self) -> SettlementHealth {
         let is_running = !self.watcher.is_finished() && !self.worker.is_finished();
-        SettlementHealth { watcher: self.watcher_health.borrow().clone(), is_running }
+        SettlementHealth {
+            watcher: self.watcher_health.borrow().clone(),
+            is_running,
+            key: self.signer.health(),
+        }
     }
 
     /// Stops following, gives closes that are under way a moment, and returns when the tasks are over.

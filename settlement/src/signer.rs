@@ -2,52 +2,43 @@
 //!
 //! Every transaction has an expiring nonce (TIP-1009): it is valid for seconds, waits for no other one, and
 //! blocks none. So many can be under way at once, and the fate of each is sure soon.
+//!
+//! The key is here ([`LocalKey`]), or somebody else keeps it ([`KeyService`]) and may be away, slow, or wrong. Then
+//! nothing is sent, and the claim waits like one that no node took.
+
+#[cfg(feature = "kms-aws")]
+pub mod aws;
+#[cfg(feature = "kms-gcp")]
+pub mod gcp;
+mod kms;
+mod local;
+mod service;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::num::NonZeroU64;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 use alloy::primitives::{Address, B256, Bytes, Signature, TxKind, U256};
-use alloy::signers::SignerSync;
 use alloy::signers::local::PrivateKeySigner;
 use farebox_core::units::{ChainId, UnixSeconds};
 use tempo_primitives::transaction::{Call, PrimitiveSignature};
 use tempo_primitives::{TempoSignature, TempoTransaction};
-use zeroize::Zeroizing;
 
-/// The permission bits of a key file that let others than its owner at it.
-#[cfg(unix)]
-const MODE_OTHERS: u32 = 0o077;
+pub use self::kms::{AwsKeyName, GcpKeyName, KmsKeyError, KmsKeyName};
+pub use self::local::{LocalKey, SignerError};
+pub use self::service::{KeyHealth, KeyService, RemoteKey, SigningError};
 
-/// A key that signs transactions of ours: the payee's own, or the operator's that was advertised; and the sponsor's.
+/// A key that signs claims: the payee's own, or the operator's that was advertised.
 #[derive(Clone)]
-pub struct PayeeSigner(PrivateKeySigner);
+pub struct PayeeSigner(Kind);
 
-/// Why there is no key. None of this shows what the file holds.
-#[derive(Debug, thiserror::Error)]
-pub enum SignerError {
-    /// The file cannot be read.
-    #[error("the key file {path} cannot be read: {cause}")]
-    Unreadable {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// Others can read the key.
-    #[error("the key file {path} has mode {mode:03o}; only its owner may have access (chmod 600)")]
-    Exposed {
-        /// Which file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The file does not hold a key.
-    #[error("the key file {path} does not hold a secp256k1 key: 64 hex digits, with or without 0x")]
-    NotAKey {
-        /// Which file.
-        path: PathBuf,
-    },
+#[derive(Clone)]
+enum Kind {
+    Local(LocalKey),
+    Service(Arc<KeyService>),
 }
 
 /// What a transaction of ours is to do.
@@ -73,41 +64,80 @@ pub(crate) struct Signed {
 impl fmt::Debug for PayeeSigner {
     /// The address alone.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("PayeeSigner").field(&self.0.address()).finish()
+        f.debug_tuple("PayeeSigner").field(&self.address()).finish()
+    }
+}
+
+impl From<LocalKey> for PayeeSigner {
+    fn from(key: LocalKey) -> Self {
+        Self(Kind::Local(key))
+    }
+}
+
+impl From<KeyService> for PayeeSigner {
+    fn from(service: KeyService) -> Self {
+        Self(Kind::Service(Arc::new(service)))
     }
 }
 
 impl PayeeSigner {
     /// Reads the key from a file that only its owner can read.
     pub fn from_file(path: &Path) -> Result<Self, SignerError> {
-        let unreadable = |cause| SignerError::Unreadable { path: path.to_owned(), cause };
-        check_mode(path)?;
-        let text = Zeroizing::new(std::fs::read_to_string(path).map_err(unreadable)?);
-        let not_a_key = || SignerError::NotAKey { path: path.to_owned() };
-        let digits = text.trim();
-        let digits = digits.strip_prefix("0x").unwrap_or(digits);
-        let mut key = Zeroizing::new([0; 32]);
-        alloy::primitives::hex::decode_to_slice(digits, &mut *key).map_err(|_| not_a_key())?;
-        PrivateKeySigner::from_slice(&*key).map(Self).map_err(|_| not_a_key())
+        LocalKey::from_file(path).map(Self::from)
     }
 
     /// Takes a key that the caller holds. For tests and embedding services.
     pub fn from_signer(key: PrivateKeySigner) -> Self {
-        Self(key)
+        LocalKey::from_signer(key).into()
     }
 
     /// The key's account.
     pub fn address(&self) -> Address {
-        self.0.address()
+        match &self.0 {
+            Kind::Local(key) => key.address(),
+            Kind::Service(service) => service.address(),
+        }
     }
 
-    /// Signs a hash. `None` when the key cannot sign, which a local key always can.
-    pub(crate) fn sign_hash(&self, hash: B256) -> Option<Signature> {
-        self.0.sign_hash_sync(&hash).ok()
+    /// How the key is doing: whether the last signature that was asked for was given.
+    pub fn health(&self) -> KeyHealth {
+        match &self.0 {
+            Kind::Local(_) => KeyHealth::default(),
+            Kind::Service(service) => service.health(),
+        }
     }
 
-    /// Signs a transaction. `None` when the key cannot sign, which a local key always can.
-    pub(crate) fn sign(&self, order: Order) -> Option<Signed> {
+    /// Asks for a signature that is good for nothing, and so finds out whether claims could be signed now. A key that
+    /// is here always can.
+    ///
+    /// # Errors
+    ///
+    /// The key service does not sign, or has another key.
+    pub async fn check(&self) -> Result<(), SigningError> {
+        match &self.0 {
+            Kind::Local(_) => Ok(()),
+            Kind::Service(service) => service.check().await,
+        }
+    }
+
+    /// Waits until the key can be asked. What it is to sign may hold a time, which must not pass meanwhile.
+    pub(crate) async fn ready(&self) -> Result<(), SigningError> {
+        match &self.0 {
+            Kind::Local(_) => Ok(()),
+            Kind::Service(service) => service.ready().await,
+        }
+    }
+
+    /// Signs a hash with the key of [`PayeeSigner::address`], or says why not.
+    pub(crate) async fn sign_hash(&self, hash: B256) -> Result<Signature, SigningError> {
+        match &self.0 {
+            Kind::Local(key) => key.sign_hash(hash),
+            Kind::Service(service) => service.sign_hash(hash).await,
+        }
+    }
+
+    /// Signs a transaction, or says why not.
+    pub(crate) async fn sign(&self, order: Order) -> Result<Signed, SigningError> {
         let call = |(to, input)| Call { to: TxKind::Call(to), value: U256::ZERO, input };
         let tx = TempoTransaction {
             chain_id: order.chain_id.0,
@@ -121,103 +151,11 @@ impl PayeeSigner {
             fee_token: Some(order.fee_token),
             ..TempoTransaction::default()
         };
-        let signature = self.0.sign_hash_sync(&tx.signature_hash()).ok()?;
+        let signature = self.sign_hash(tx.signature_hash()).await?;
         let signature = TempoSignature::Primitive(PrimitiveSignature::Secp256k1(signature));
         let signed = tx.into_signed(signature);
         let mut bytes = Vec::new();
         signed.eip2718_encode(&mut bytes);
-        Some(Signed { bytes, tx_hash: *signed.hash() })
-    }
-}
-
-#[cfg(unix)]
-fn check_mode(path: &Path) -> Result<(), SignerError> {
-    use std::os::unix::fs::PermissionsExt;
-
-    let metadata =
-        std::fs::metadata(path).map_err(|cause| SignerError::Unreadable { path: path.to_owned(), cause })?;
-    let mode = metadata.permissions().mode() & 0o777;
-    if mode & MODE_OTHERS != 0 {
-        return Err(SignerError::Exposed { path: path.to_owned(), mode });
-    }
-    Ok(())
-}
-
-#[cfg(not(unix))]
-fn check_mode(_: &Path) -> Result<(), SignerError> {
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: &str = "0x0707070707070707070707070707070707070707070707070707070707070707";
-
-    fn key_file(content: &str, mode: u32) -> tempfile::NamedTempFile {
-        use std::os::unix::fs::PermissionsExt;
-
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), content).expect("written");
-        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).expect("mode set");
-        file
-    }
-
-    #[test]
-    fn a_key_is_read_from_its_file_and_never_shown() {
-        let expected = PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).expect("a key").address();
-        for content in [KEY.to_owned(), format!("{KEY}\n"), KEY[2..].to_owned()] {
-            let signer = PayeeSigner::from_file(key_file(&content, 0o600).path()).expect("a key");
-            assert_eq!(signer.address(), expected);
-            let shown = format!("{signer:?}");
-            assert_eq!(shown, format!("PayeeSigner({expected:?})"));
-        }
-    }
-
-    #[test]
-    fn a_file_that_others_can_read_is_refused() {
-        for mode in [0o644, 0o640, 0o604, 0o660] {
-            let file = key_file(KEY, mode);
-            let error = PayeeSigner::from_file(file.path()).expect_err("refused");
-            assert!(matches!(error, SignerError::Exposed { mode: found, .. } if found == mode), "{error}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_key_is_refused_and_not_repeated() {
-        let zero = "00".repeat(32);
-        for content in ["", "secret", "0x07", &zero, &"zz".repeat(32)] {
-            let file = key_file(content, 0o600);
-            let error = PayeeSigner::from_file(file.path()).expect_err("refused");
-            assert!(matches!(error, SignerError::NotAKey { .. }));
-            assert!(content.is_empty() || !format!("{error} {error:?}").contains(content));
-        }
-        let missing = PayeeSigner::from_file(Path::new("/nonexistent/key")).expect_err("refused");
-        assert!(matches!(missing, SignerError::Unreadable { .. }));
-    }
-
-    #[test]
-    fn orders_are_signed_with_an_expiring_nonce() {
-        let signer =
-            PayeeSigner::from_signer(PrivateKeySigner::from_bytes(&B256::repeat_byte(7)).expect("a key"));
-        let order = Order {
-            chain_id: ChainId(42),
-            calls: vec![
-                (Address::repeat_byte(1), Bytes::from_static(&[1, 2, 3])),
-                (Address::repeat_byte(4), Bytes::new()),
-            ],
-            gas_limit: 100_000,
-            max_fee_per_gas: 2,
-            max_priority_fee_per_gas: 1,
-            fee_token: Address::repeat_byte(2),
-            valid_before: UnixSeconds(1_000),
-        };
-        let signed = signer.sign(order).expect("a local key signs");
-        let read = crate::transaction::ClientTransaction::decode(&signed.bytes).expect("a Tempo transaction");
-        assert_eq!((read.sender, read.tx_hash), (signer.address(), Some(signed.tx_hash)));
-        assert!(read.has_expiring_nonce);
-        assert_eq!(read.valid_before, Some(UnixSeconds(1_000)));
-        assert_eq!((read.chain_id, read.fee_token), (ChainId(42), Some(Address::repeat_byte(2))));
-        assert_eq!((read.calls.len(), read.calls[0].to), (2, Address::repeat_byte(1)));
+        Ok(Signed { bytes, tx_hash: *signed.hash() })
     }
 }

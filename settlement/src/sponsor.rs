@@ -4,7 +4,7 @@
 //! be an open or a top-up of ours (the opener read them), the policy judges what the rest may cost, the cost is set
 //! aside, a dry run must succeed, and only then the transaction leaves. What it did cost is taken from the receipt.
 //! Signing is deterministic: a client that asks again with the same transaction finds the same one on chain, and
-//! costs nothing more.
+//! costs nothing more. That is why the key is a local one: key services sign differently every time.
 //!
 //! The signature never leaves without a broadcast, and no refusal shows it.
 
@@ -20,14 +20,14 @@ use parking_lot::Mutex;
 
 use crate::client::{Client, ClientError, Receipt};
 use crate::config::SponsorConfig;
-use crate::signer::PayeeSigner;
+use crate::signer::LocalKey;
 use crate::submit::{Submitted, submit};
 use crate::transaction::{ClientTransaction, TransactionError};
 
 /// The account that pays fees, with its limits.
 #[derive(Debug)]
 pub(crate) struct Sponsor {
-    key: PayeeSigner,
+    key: LocalKey,
     policy: Policy,
     budget: Arc<Mutex<Budget>>,
 }
@@ -80,7 +80,7 @@ impl Sponsor {
     ) -> Result<Submitted, ChainRefusal> {
         let wish = wish(transaction, approves_otherwise);
         let most = self.policy.check_terms(&wish)?;
-        let sign = |hash| self.key.sign_hash(hash);
+        let sign = |hash| self.key.sign_hash(hash).ok();
         let signed = transaction.sponsored(self.policy.fee_token, sign);
         let signed = signed.ok_or(TransactionError::SponsorshipNotOffered)?;
         // A client that got no answer asks again: what is on chain was paid then.

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::figures::Figures;
 
-/// Counters that must stay at zero: the series' name, how bad it is, what it means, what to do.
-const COUNTERS: [(&str, &str, &str, &str); 8] = [
+/// Figures that must stay at zero: the series' name, how bad it is, what it means, what to do.
+const FIGURES: [(&str, &str, &str, &str); 9] = [
     (
         "farebox_alarms_total",
         "error",
@@ -30,6 +30,12 @@ const COUNTERS: [(&str, &str, &str, &str); 8] = [
         "error",
         "A close request cannot be answered with the key that is here",
         "Start with the key of the channel's payee or operator before the grace period ends.",
+    ),
+    (
+        "farebox_key_failures",
+        "error",
+        "The key service does not sign claims",
+        "The log says why. Claims wait for it; mend it before the oldest close request's grace period ends.",
     ),
     (
         "farebox_claims_refused_total",
@@ -73,7 +79,7 @@ pub fn of(figures: &Figures, health: &Health, wrong: &[(&'static str, String)]) 
     alarms.extend(wrong.iter().map(|(name, what)| {
         json!({ "name": name, "level": "error", "what": what, "fix": "See the chain's nodes and the log." })
     }));
-    alarms.extend(COUNTERS.iter().filter_map(|(name, level, what, fix)| {
+    alarms.extend(FIGURES.iter().filter_map(|(name, level, what, fix)| {
         let count = figures.sum(name);
         (count > 0.0)
             .then(|| json!({ "name": name, "level": level, "what": what, "fix": fix, "count": count }))

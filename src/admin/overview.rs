@@ -234,6 +234,8 @@ impl Source {
                 "lastError": health.watcher.last_error,
                 "isFollowing": health.watcher.is_following,
                 "isRunning": health.is_running,
+                "keyFailures": health.key.failures,
+                "keyError": health.key.last_error.map(|error| error.to_string()),
             })
         });
         answer["topChannels"] = self.top_channels();

@@ -18,6 +18,9 @@ pub(super) fn expected(key: &str) -> &'static str {
         "local.connections_max" => "a whole number, 1 to 65536",
         "server.admin_key_file" => "the path of the key file that permits actions of the admin API",
         "payee.key_file" => "the path of the key file that signs settle and close",
+        "payee.kms" => {
+            "\"aws:\" and a key id, alias or ARN, or \"gcp:projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N\", instead of payee.key_file"
+        }
         "server.challenge_lifetime_s" => "seconds, 60 to 31536000",
         "server.drain_s" => "seconds, 0 to 3600",
         "server.takeover_wait_s" => "seconds, 1 to 7200",

@@ -11,6 +11,7 @@ use std::time::Duration;
 use farebox_core::challenge::Realm;
 use farebox_core::challenge::key::PREVIOUS_KEYS_MAX;
 use farebox_core::units::{Address, Amount, ChainId};
+use farebox_settlement::KmsKeyName;
 
 mod books;
 mod discovery;
@@ -173,10 +174,19 @@ pub struct Payee {
     pub address: Address,
     /// The TIP-20 token.
     pub token: Address,
-    /// The key that signs settle and close.
-    pub key_file: PathBuf,
+    /// Where the key is that signs settle and close.
+    pub key: PayeeKey,
     /// The operator that is advertised and demanded.
     pub operator: Option<Address>,
+}
+
+/// Where the key is that signs settle and close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PayeeKey {
+    /// In a file.
+    File(PathBuf),
+    /// In a key management service.
+    Kms(KmsKeyName),
 }
 
 /// The contracts that hold deposits.
@@ -470,8 +480,28 @@ fn payee(raw: &raw::Payee, directory: &Path, problems: &mut Problems) -> Option<
         Some(operator) => address("payee.operator", operator).map(Some),
         None => Some(None),
     };
-    let key_file = file("payee.key_file", &raw.key_file, directory, problems);
-    Some(Payee { address: payee?, token: token?, key_file: key_file?, operator: operator? })
+    let key = payee_key(raw, directory, problems);
+    Some(Payee { address: payee?, token: token?, key: key?, operator: operator? })
+}
+
+/// One key signs, and it is in one place.
+fn payee_key(raw: &raw::Payee, directory: &Path, problems: &mut Problems) -> Option<PayeeKey> {
+    let (file_key, kms_key) = ("payee.key_file", "payee.kms");
+    match (&raw.key_file, &raw.kms) {
+        (Some(path), None) => file(file_key, path, directory, problems).map(PayeeKey::File),
+        (None, Some(name)) => {
+            let read = |name: &str| name.parse().ok();
+            problems.check(kms_key, name, expected(kms_key), read).map(PayeeKey::Kms)
+        }
+        (None, None) => {
+            problems.add(file_key, "nothing", expected(file_key));
+            None
+        }
+        (Some(_), Some(name)) => {
+            problems.add(kms_key, quoted(name), "nothing beside payee.key_file: one key signs");
+            None
+        }
+    }
 }
 
 fn escrow(raw: &raw::Escrow, problems: &mut Problems) -> Option<Escrow> {

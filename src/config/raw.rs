@@ -148,8 +148,10 @@ pub(super) struct Chain {
 pub(super) struct Payee {
     pub address: String,
     pub token: String,
-    /// The key that signs settle and close.
-    pub key_file: String,
+    /// The key that signs settle and close; the environment variable `FAREBOX_PAYEE_KEY` wins over it.
+    pub key_file: Option<String>,
+    /// The key in a key management service that does so instead (a build with the feature `kms-aws` or `kms-gcp`).
+    pub kms: Option<String>,
     /// Advertised, and demanded in descriptors (rule 11).
     pub operator: Option<String>,
 }

@@ -114,7 +114,10 @@ fn page() -> String {
                 Some((value, true)) if !value.contains("...") && !value.contains("…") => {
                     format!("`{value}`")
                 }
-                Some((value, false)) if !is_optional || plain == "route" => format!("(such as `{value}`)"),
+                // A payee's key is a file or a service: neither by itself.
+                Some((value, false)) if !is_optional || ["route", "payee"].contains(&plain.as_str()) => {
+                    format!("(such as `{value}`)")
+                }
                 Some((value, false)) => format!("`{value}`"),
                 _ => "none".to_owned(),
             };

@@ -51,7 +51,7 @@ fn the_documented_file_is_read() {
     let config = parse(GOOD, &[]).unwrap();
     assert_eq!(config.server.listen, "127.0.0.1:8402".parse().unwrap());
     assert_eq!(config.server.challenge_key_file, Path::new("/etc/farebox/challenge.key"));
-    assert_eq!(config.payee.key_file, Path::new("/etc/farebox/keys/payee.key"));
+    assert_eq!(config.payee.key, PayeeKey::File("/etc/farebox/keys/payee.key".into()));
     assert_eq!(config.ledger, Ledger::RocksDb("/etc/farebox/farebox-data".into()));
     assert_eq!(config.chain.id, ChainId(31_337));
     assert_eq!(config.escrow.v1, None);
@@ -161,6 +161,16 @@ const WRONG: &[(&str, &str, &str)] = &[
         "payee.token: found \"0x20c0\", expected a nonzero address",
     ),
     ("key_file = \"keys/payee.key\"", "", "payee.key_file: found nothing, expected the path of the key file"),
+    (
+        "key_file = \"keys/payee.key\"",
+        "key_file = \"k\"\nkms = \"aws:alias/payee\"",
+        "payee.kms: found \"aws:alias/payee\", expected nothing beside payee.key_file: one key signs",
+    ),
+    (
+        "key_file = \"keys/payee.key\"",
+        "kms = \"vault:payee\"",
+        "payee.kms: found \"vault:payee\", expected \"aws:\" and a key id, alias or ARN, or \"gcp:projects/",
+    ),
     (
         "key_file = \"keys/payee.key\"",
         "key_file = \"k\"\noperator = \"me\"",

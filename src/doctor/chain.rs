@@ -3,10 +3,10 @@
 use farebox_contracts::bytecode::{RESERVE_RUNTIME, STREAM_CHANNEL_RUNTIME};
 use farebox_engine::clock::{Clock, SystemClock};
 use farebox_engine::core::units::{Address, B256};
-use farebox_settlement::{Client, ClientConfig, ClientError};
+use farebox_settlement::{Client, ClientConfig, ClientError, SigningError};
 
 use super::finding::Finding;
-use crate::config::{Config, RpcUrl};
+use crate::config::{Config, PayeeKey, RpcUrl};
 use crate::keys;
 use crate::serve::settlement::{SettlementError, check_chain, client};
 
@@ -28,6 +28,7 @@ pub(super) fn chain(config: &Config, findings: &mut Vec<Finding>) {
         }
     };
     runtime.block_on(async {
+        key_service(config, findings).await;
         let mut answering = 0_usize;
         for url in &config.chain.rpc {
             answering += usize::from(node(config, url, findings).await);
@@ -139,6 +140,31 @@ async fn code(client: &Client, key: &'static str, address: Address, known: &[u8]
             "compare the hash with the one that the chain's operators publish before you trust it with money";
         Finding::note(CHECK, found, fix)
     })
+}
+
+/// A key that a service keeps: does it sign?
+async fn key_service(config: &Config, findings: &mut Vec<Finding>) {
+    const CHECK: &str = "keys.service";
+    let (PayeeKey::Kms(name), Ok(signer)) = (&config.payee.key, keys::payee_key(config)) else { return };
+    let error = match signer.check().await {
+        Ok(()) => {
+            return findings.push(Finding::ok(CHECK, format!("{name} signs for {:#x}", signer.address())));
+        }
+        Err(error) => error,
+    };
+    let fix = match &error {
+        SigningError::Slow { .. } | SigningError::Unavailable { .. } => {
+            "look at credentials, region and the way to the service; claims wait for it"
+        }
+        SigningError::Denied { .. } => {
+            "let this machine's role read the public key and sign with it, and enable the key"
+        }
+        SigningError::Stranger { .. } => {
+            "name the payee's key, or correct payee.address (or payee.operator) if the key is right"
+        }
+        SigningError::Malformed { .. } => "use a secp256k1 key whose purpose is to sign",
+    };
+    findings.push(Finding::error(CHECK, format!("{name}: {error}"), fix));
 }
 
 /// Claims are paid from the signer's own balance.

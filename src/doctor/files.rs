@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::finding::Finding;
 use crate::cli::{load_config, load_config_for};
-use crate::config::{Config, ConfigError, Fare, Purpose};
+use crate::config::{Config, ConfigError, Fare, PayeeKey, Purpose};
 use crate::gateway::Tls;
 use crate::keys::{self, KeyError};
 
@@ -93,7 +93,12 @@ pub(super) fn keys(config: &Config, findings: &mut Vec<Finding>) {
     match keys::payee_key(config) {
         Ok(key) => {
             let role = if key.address() == config.payee.address { "payee" } else { "operator" };
-            let found = format!("mode and owner are right; it is the {role}'s, {:#x}", key.address());
+            let found = match &config.payee.key {
+                PayeeKey::File(_) => {
+                    format!("mode and owner are right; it is the {role}'s, {:#x}", key.address())
+                }
+                PayeeKey::Kms(name) => format!("{name} is to be the {role}'s, {:#x}", key.address()),
+            };
             findings.push(Finding::ok(PAYEE, found));
         }
         Err(error) => findings.push(refused(PAYEE, &error)),
@@ -167,6 +172,9 @@ fn refused(check: &'static str, error: &KeyError) -> Finding {
             format!("write the key as 64 hex digits into {}; nothing else may be in the file", path.display())
         }
         KeyError::Variable { variable, .. } => format!("set {variable} to 64 hex digits, or unset it"),
+        KeyError::NoService { feature, .. } => {
+            format!("use a program that was built with --features {feature}, or payee.key_file")
+        }
         KeyError::Stranger { .. } => {
             "use the payee's key, or correct payee.address (or payee.operator) if the key is right".into()
         }

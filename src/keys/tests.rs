@@ -10,6 +10,11 @@ fn write(path: &Path, text: &str, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
+fn key_file(config: &Config) -> &Path {
+    let PayeeKey::File(path) = &config.payee.key else { panic!("a key file") };
+    path
+}
+
 fn config(folder: &Path, payee: &str, operator: &str, v1: bool) -> Config {
     let operator = if operator.is_empty() { String::new() } else { format!("operator = \"{operator}\"") };
     let v1 = if v1 { format!("[escrow]\nv1 = \"{OTHER}\"") } else { String::new() };
@@ -27,11 +32,11 @@ fn a_key_is_read_with_and_without_prefix_and_line_end() {
     let config = config(folder.path(), ADDRESS, "", true);
     let bare = SECRET.trim_start_matches("0x");
     for text in [SECRET.to_owned(), bare.to_owned(), format!("{SECRET}\n"), bare.to_uppercase()] {
-        write(&config.payee.key_file, &text, 0o600);
+        write(key_file(&config), &text, 0o600);
         let key = payee_key(&config).unwrap();
         assert_eq!(key.address(), ADDRESS.parse::<Address>().unwrap());
     }
-    write(&config.payee.key_file, SECRET, 0o400);
+    write(key_file(&config), SECRET, 0o400);
     payee_key(&config).unwrap();
 }
 
@@ -39,9 +44,9 @@ fn a_key_is_read_with_and_without_prefix_and_line_end() {
 fn a_key_that_others_may_read_is_refused_with_the_repair() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), ADDRESS, "", false);
-    let path = config.payee.key_file.display().to_string();
+    let path = key_file(&config).display().to_string();
     for (mode, shown) in [(0o644, "0644"), (0o640, "0640"), (0o604, "0604"), (0o620, "0620")] {
-        write(&config.payee.key_file, SECRET, mode);
+        write(key_file(&config), SECRET, mode);
         assert_eq!(
             payee_key(&config).unwrap_err().to_string(),
             format!(
@@ -58,24 +63,24 @@ fn what_is_no_key_is_refused_without_showing_it() {
     let order = "fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141";
     for text in ["", "0x", &SECRET[..65], &SECRET.replace('a', "g"), &"a".repeat(300), &"0".repeat(64), order]
     {
-        write(&config.payee.key_file, text, 0o600);
+        write(key_file(&config), text, 0o600);
         let error = payee_key(&config).unwrap_err();
         assert!(matches!(error, KeyError::Malformed { .. }), "{error}");
         let shown = format!("{error} {error:?}");
         assert!(text.is_empty() || text == "0x" || !shown.contains(text), "{shown}");
         assert!(shown.contains("expected 32 bytes as 64 hex digits"), "{shown}");
     }
-    std::fs::remove_file(&config.payee.key_file).unwrap();
+    std::fs::remove_file(key_file(&config)).unwrap();
     let error = payee_key(&config).unwrap_err().to_string();
     assert!(error.starts_with("payee.key_file: ") && error.contains("No such file"), "{error}");
-    std::fs::create_dir(&config.payee.key_file).unwrap();
+    std::fs::create_dir(key_file(&config)).unwrap();
     assert!(matches!(payee_key(&config).unwrap_err(), KeyError::Malformed { .. }));
 }
 
 #[test]
 fn the_key_belongs_to_the_payee_or_to_an_operator_who_may_close() {
     let folder = tempfile::tempdir().unwrap();
-    let write_key = |config: &Config| write(&config.payee.key_file, SECRET, 0o600);
+    let write_key = |config: &Config| write(key_file(config), SECRET, 0o600);
     let cases = [
         (ADDRESS, "", true, true),
         (ADDRESS, OTHER, true, true),
@@ -102,7 +107,7 @@ fn the_key_belongs_to_the_payee_or_to_an_operator_who_may_close() {
 fn a_payee_key_is_never_shown() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path(), ADDRESS, "", false);
-    write(&config.payee.key_file, SECRET, 0o600);
+    write(key_file(&config), SECRET, 0o600);
     assert_eq!(format!("{:?}", payee_key(&config).unwrap()), format!("PayeeSigner({ADDRESS})"));
 }
 
@@ -126,4 +131,74 @@ fn a_challenge_key_is_made_once_and_belongs_to_its_owner() {
 fn a_challenge_key_in_a_folder_that_is_not_there_is_refused() {
     let error = challenge_key(Path::new("/nonexistent/challenge.key")).unwrap_err().to_string();
     assert!(error.starts_with("server.challenge_key_file: /nonexistent/challenge.key: "), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_in_a_service_is_of_the_operator_if_there_is_one_who_may_close() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = |text: &str| text.parse::<Address>().unwrap();
+    for (operator, v1, expected) in [("", true, ADDRESS), (OTHER, false, OTHER), (OTHER, true, ADDRESS)] {
+        let mut config = config(folder.path(), ADDRESS, operator, v1);
+        for (name, feature, is_built) in [
+            ("aws:alias/payee", "kms-aws", cfg!(feature = "kms-aws")),
+            (
+                "gcp:projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1",
+                "kms-gcp",
+                cfg!(feature = "kms-gcp"),
+            ),
+        ] {
+            config.payee.key = PayeeKey::Kms(name.parse().unwrap());
+            match payee_key(&config) {
+                Ok(signer) => {
+                    assert!(is_built, "{name}");
+                    assert_eq!(signer.address(), address(expected), "{operator} {v1}");
+                }
+                Err(error) => {
+                    assert!(!is_built, "{name}: {error}");
+                    assert_eq!(
+                        error.to_string(),
+                        format!(
+                            "payee.kms: found \"{name}\", but this program was built without the feature {feature}"
+                        )
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// A service that answers as told.
+struct Told(Result<Address, SigningError>);
+
+impl RemoteKey for Told {
+    fn connect(&self) -> farebox_engine::chain::BoxFuture<'_, Result<Address, SigningError>> {
+        Box::pin(std::future::ready(self.0.clone()))
+    }
+
+    fn sign(
+        &self,
+        _: farebox_engine::core::units::B256,
+    ) -> farebox_engine::chain::BoxFuture<'_, Result<alloy::primitives::Signature, SigningError>> {
+        Box::pin(std::future::ready(Err(SigningError::Denied { what: "AccessDeniedException".into() })))
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_away_keeps_nobody_from_serving_and_a_wrong_key_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), ADDRESS, "", false);
+    config.payee.key = PayeeKey::Kms("aws:alias/payee".parse().unwrap());
+    let (ours, other) = (config.payee.address, OTHER.parse::<Address>().unwrap());
+    let away = SigningError::Unavailable { what: "no route".into() };
+    for answer in [Ok(ours), Err(away)] {
+        let signer = PayeeSigner::from(KeyService::new(Told(answer), ours));
+        check_payee_key(&config, &signer).await.unwrap();
+        assert_eq!(signer.health().failures, 1, "and it is known");
+    }
+    let signer = PayeeSigner::from(KeyService::new(Told(Ok(other)), ours));
+    let error = check_payee_key(&config, &signer).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("payee.kms: aws:alias/payee: found the key of {other}, expected the key of {ours}")
+    );
 }

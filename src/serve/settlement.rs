@@ -8,8 +8,8 @@ use farebox_engine::core::units::{Address, Amount, B256, ChannelId};
 use farebox_engine::core::voucher::ProtocolVersion;
 use farebox_settlement::plan::Policy;
 use farebox_settlement::{
-    Client, ClientConfig, ClientError, Escrow, HeadsUrl, PayeeSigner, SettlementHealth, SponsorConfig,
-    StartError, WatcherHealth,
+    Client, ClientConfig, ClientError, Escrow, HeadsUrl, LocalKey, PayeeSigner, SettlementHealth,
+    SponsorConfig, StartError, WatcherHealth,
 };
 
 use crate::admin::Probe;
@@ -93,7 +93,7 @@ impl Settlement {
         config: &Config,
         engine: &Engine,
         signer: PayeeSigner,
-        sponsor: Option<PayeeSigner>,
+        sponsor: Option<LocalKey>,
     ) -> Result<Self, SettlementError> {
         let client = client(config)?;
         match check_chain(config, &client).await {
@@ -155,7 +155,7 @@ impl Probe for Running {
 
 /// What is wrong, in words.
 fn wrong(health: &SettlementHealth) -> Vec<(&'static str, String)> {
-    let SettlementHealth { watcher, is_running } = health;
+    let SettlementHealth { watcher, is_running, .. } = health;
     let WatcherHealth { failures, last_error, is_following, .. } = watcher;
     let mut wrong = Vec::new();
     if !is_running {
@@ -266,6 +266,8 @@ mod tests {
         let health = |failures, is_following, is_running| SettlementHealth {
             watcher: WatcherHealth { next_block: 1, failures, last_error: "away".into(), is_following },
             is_running,
+            // Not asked: a service that does not sign is an alarm of its own, and no reason to refuse vouchers.
+            key: Default::default(),
         };
         assert_eq!(wrong(&health(0, true, true)), []);
         assert_eq!(wrong(&health(2, true, true)), []);

@@ -44,6 +44,7 @@ async fn settle(
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
     let mut hangups = hangups()?;
     let key = keys::payee_key(&config)?;
+    keys::check_payee_key(&config, &key).await?;
     let panel_keys = panel::Keys::read(&config)?;
     let metrics = recorder()?;
     // Nothing has changed yet: whatever is wrong with this process was found before.

@@ -46,6 +46,7 @@ async fn stand(config: Config, books: PathBuf, watch: WatchtowerConfig) -> Resul
     let mut signals =
         Signals::new().map_err(|cause| ServeError::System { what: "listen to signals", cause })?;
     let signer = keys::payee_key(&config)?;
+    keys::check_payee_key(&config, &signer).await?;
     let panel_keys = panel::Keys::read(&config)?;
     let metrics = recorder()?;
     let admin_listener = listen("server.admin_listen", config.server.admin_listen).await?;

@@ -6,6 +6,7 @@ mod charge;
 mod close;
 mod engine_cost;
 mod heads;
+mod key_service;
 mod many;
 mod open;
 mod plain;

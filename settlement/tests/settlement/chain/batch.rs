@@ -9,6 +9,7 @@ use farebox_contracts::v2::ITIP20ChannelReserve;
 use farebox_core::channel::Phase;
 use farebox_core::units::Amount;
 use farebox_engine::Channel;
+use farebox_engine::chain::ChainRefusal;
 use farebox_settlement::{Intent, Quarantine};
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -19,8 +20,15 @@ use crate::support::world::{DEPOSIT, World, devnet, eventually};
 
 /// An endpoint that nobody serves.
 pub(super) const NOBODY: &str = "http://127.0.0.1:9";
-/// Opens and close requests that are under way at the same time.
-const AT_ONCE: usize = 10;
+/// Opens and close requests that are under way at the same time: the least, and the most that a block takes.
+const AT_ONCE: (usize, usize) = (10, 40);
+/// How often an open is asked for.
+const OPENS_MAX: u32 = 5;
+
+/// So many of `all`: ten thousand by tens would take an hour.
+fn at_once(all: usize) -> usize {
+    (all / 20).clamp(AT_ONCE.0, AT_ONCE.1)
+}
 
 fn captured(books: &Channel) -> Option<Amount> {
     match books.snapshot.phase {
@@ -29,21 +37,37 @@ fn captured(books: &Channel) -> Option<Amount> {
     }
 }
 
-/// Opens channels and spends `1_000 + number` in each.
-pub(super) async fn open_many(world: &World, all: Vec<Opened>) -> Vec<Opened> {
+/// Opens channels and spends `1_000 + number` in each. Each open is signed when its turn comes: it is valid for seconds.
+pub(super) async fn open_many(
+    world: &World,
+    all: impl IntoIterator<Item = Opened, IntoIter: ExactSizeIterator>,
+) -> Vec<Opened> {
+    let mut all = all.into_iter();
+    let at_once = at_once(all.len());
     let mut opened = Vec::new();
-    for (part, some) in all.chunks(AT_ONCE).enumerate() {
-        let opens = some.iter().map(|one| world.open(one));
-        for answer in futures(opens).await {
-            answer.expect("an open");
+    loop {
+        let some: Vec<Opened> = all.by_ref().take(at_once).collect();
+        if some.is_empty() {
+            return opened;
         }
-        for (place, one) in some.iter().enumerate() {
-            let amount = spent_in(part * AT_ONCE + place);
-            world.pay(one, amount, amount).await;
-            opened.push(one.clone());
+        futures(some.iter().map(|one| open(world, one))).await;
+        for one in some {
+            let amount = spent_in(opened.len());
+            world.pay(&one, amount, amount).await;
+            opened.push(one);
         }
     }
-    opened
+}
+
+/// Opens a channel, and asks again when a busy node did not answer in time, as a client does.
+async fn open(world: &World, one: &Opened) {
+    for _ in 1..OPENS_MAX {
+        match world.open(one).await {
+            Err(ChainRefusal::Unavailable { .. }) => {}
+            answer => return drop(answer.expect("an open")),
+        }
+    }
+    world.open(one).await.expect("an open, at last");
 }
 
 pub(super) fn spent_in(number: usize) -> u128 {
@@ -52,7 +76,7 @@ pub(super) fn spent_in(number: usize) -> u128 {
 
 /// Has the payers ask on chain to close, while settlement sees nothing.
 pub(super) async fn request_closes(world: &World, opened: &[Opened]) {
-    for some in opened.chunks(AT_ONCE) {
+    for some in opened.chunks(at_once(opened.len())) {
         let signed: Vec<_> = some.iter().map(|one| world.payer.request_close(one)).collect();
         for receipt in futures(signed.iter().map(|bytes| world.send(bytes))).await {
             assert!(receipt.success);
@@ -88,7 +112,7 @@ async fn seventy_close_requests_are_answered_in_three_transactions() {
     let devnet = devnet().await;
     let node = Node::before(Some(devnet.info().rpc_url.clone()), |_, _| Answer::Forward).await;
     let mut world = World::on(devnet, vec![node.url.clone()]).await;
-    let all = (0..70).map(|_| world.open_v2()).collect();
+    let all = (0..70).map(|_| world.open_v2());
     let opened = open_many(&world, all).await;
     world.config.work.gather_ms = 3_000;
     let world = world.restart(vec![NOBODY.to_owned()]).await;
@@ -130,7 +154,7 @@ async fn one_refused_channel_among_forty_keeps_nobody_waiting_and_is_claimed_whe
     let refused = Arc::new(Mutex::new(Vec::new()));
     let node = refusing(devnet.info().rpc_url.clone(), Arc::clone(&refused)).await;
     let mut world = World::on(devnet, vec![node.url.clone()]).await;
-    let all = (0..40).map(|_| world.open_v2()).collect();
+    let all = (0..40).map(|_| world.open_v2());
     let opened = open_many(&world, all).await;
     let poisoned = &opened[17];
     // A hash: a salt that counts could be an amount in another call.

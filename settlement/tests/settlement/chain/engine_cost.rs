@@ -41,7 +41,7 @@ async fn settling_beside_the_books_is_exact_and_what_it_costs_is_printed() {
         config.work.follow_ms = 1_000;
     })
     .await;
-    let opened = open_many(&world, (0..CHANNELS).map(|_| world.open_v2()).collect()).await;
+    let opened = open_many(&world, (0..CHANNELS).map(|_| world.open_v2())).await;
     let World { devnet, engine, settlement, config, payee, payer, client, .. } = world;
     settlement.stop().await;
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::batch::{NOBODY, open_many, refusing, request_closes, spent_in};
 use crate::support::node::Node;
 use crate::support::payer::Opened;
-use crate::support::world::{World, bench_keep, devnet, eventually};
+use crate::support::world::{PATIENCE_S, World, bench_keep, devnet, eventually, eventually_within};
 
 /// How many channels when nothing is said.
 const DUE_DEFAULT: usize = 100;
@@ -107,7 +107,7 @@ async fn run(due: usize, poisoned: usize, calls_max: usize) -> Measured {
         config.work.gather_ms = 1_000;
     })
     .await;
-    let all = (0..due).map(|_| world.open_v2()).collect();
+    let all = (0..due).map(|_| world.open_v2());
     let opened = open_many(&world, all).await;
     // Spread over the batches, not all in one.
     let bad: Vec<usize> = (0..poisoned).map(|number| number * due / poisoned).collect();
@@ -148,7 +148,8 @@ async fn wait_for_all(world: &World, opened: &[Opened], good: &BTreeMap<ChannelI
     let mut left: BTreeMap<ChannelId, u128> = good.clone();
     let mut waits = Vec::new();
     let seen = AtomicU64::new(0);
-    eventually("all claims", async || {
+    let patience_s = PATIENCE_S + good.len() as u64 / 10;
+    eventually_within(patience_s, "all claims", async || {
         let known = left.len();
         for channel in opened.iter().map(|one| one.channel) {
             let Some(spent) = left.get(&channel).copied() else { continue };

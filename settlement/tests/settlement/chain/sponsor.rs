@@ -8,7 +8,7 @@ use farebox_core::channel::Terms;
 use farebox_core::units::Amount;
 use farebox_engine::chain::{ChainRefusal, ClaimedTerms, OpenRequest, OpenedOnChain, TopUpRequest};
 use farebox_engine::sponsor::{BudgetLimits, Policy, Refusal};
-use farebox_settlement::{PayeeSigner, SponsorConfig};
+use farebox_settlement::{LocalKey, PayeeSigner, SponsorConfig};
 use serde_json::{Value, json};
 use tempo_primitives::transaction::{Call, KeychainSignature, PrimitiveSignature};
 use tempo_primitives::{TempoSignature, TempoTransaction};
@@ -34,7 +34,7 @@ async fn sponsored_world(budget: BudgetLimits, node: Option<&Node>, devnet: fare
         // A v1 open of the test needs more than a thrifty operator would pay.
         let fee_max = budget.payer.min(Amount::new(200_000));
         let policy = Policy { fee_token: info.token, fee_max, ..Policy::default() };
-        let key = PayeeSigner::from_signer(key);
+        let key = LocalKey::from_signer(key);
         config.sponsor = Some(SponsorConfig { key, policy, budget });
     })
     .await
@@ -367,7 +367,7 @@ async fn an_empty_sponsor_says_so_and_signs_nothing() {
     let endpoint = devnet.info().rpc_url.clone();
     let world = World::tuned(devnet, vec![endpoint], |config| {
         let policy = Policy { fee_token: token, ..Policy::default() };
-        let key = PayeeSigner::from_signer(poor.key.clone());
+        let key = LocalKey::from_signer(poor.key.clone());
         config.sponsor = Some(SponsorConfig { key, policy, budget: budget(MOST, MOST) });
     })
     .await;

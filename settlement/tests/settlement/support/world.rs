@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::payer::{Opened, Payer};
 
 /// How long a test waits for something that must happen.
-const PATIENCE_S: u64 = 150;
+pub const PATIENCE_S: u64 = 150;
 
 /// What payers of a test deposit.
 pub const DEPOSIT: u128 = 1_000_000;
@@ -86,6 +86,15 @@ impl World {
         self.engine.shutdown().await.expect("the books close");
         self.engine = engine(&self.store);
         self.settlement = settlement(&self.config, &self.engine, endpoints, &self.payee).await;
+        self
+    }
+
+    /// The same, with another signer than the payee's own key.
+    pub async fn restart_signing(mut self, endpoints: Vec<String>, signer: PayeeSigner) -> Self {
+        self.settlement.stop().await;
+        self.engine.shutdown().await.expect("the books close");
+        self.engine = engine(&self.store);
+        self.settlement = settlement_signing(&self.config, &self.engine, endpoints, signer).await;
         self
     }
 
@@ -215,13 +224,22 @@ impl World {
 }
 
 /// Waits for something that must happen.
-pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(PATIENCE_S);
+pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_within(PATIENCE_S, what, look).await
+}
+
+/// The same for what may take longer, or shorter.
+pub async fn eventually_within<T>(
+    patience_s: u64,
+    what: &str,
+    mut look: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(patience_s);
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(tokio::time::Instant::now() < deadline, "did not happen within {PATIENCE_S} s: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "did not happen within {patience_s} s: {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -263,9 +281,17 @@ fn config(info: &farebox_devnet::Info, payee: Address) -> Config {
 }
 
 async fn settlement(config: &Config, engine: &Engine, endpoints: Vec<String>, payee: &Payer) -> Settlement {
+    settlement_signing(config, engine, endpoints, PayeeSigner::from_signer(payee.key.clone())).await
+}
+
+async fn settlement_signing(
+    config: &Config,
+    engine: &Engine,
+    endpoints: Vec<String>,
+    signer: PayeeSigner,
+) -> Settlement {
     // Three endpoints or more outvote one that lies.
     let quorum = if endpoints.len() > 2 { endpoints.len() / 2 + 1 } else { 1 };
     let client = Client::new(config.chain_id, ClientConfig { quorum, ..quick(endpoints) }).expect("a client");
-    let signer = PayeeSigner::from_signer(payee.key.clone());
     Settlement::start(config.clone(), engine.clone(), client, signer).await.expect("settlement starts")
 }
