@@ -1,9 +1,9 @@
 // The server pays the fees of opens and top-ups: the mppx client signs for a fee payer and needs no money for fees.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { sessionLegacyManager, tempo } from 'mppx/client'
+import { tempo } from 'mppx/client'
 import { changes, walletFor } from '../../demo/chain.mjs'
-import { REQUEST_PRICE, ROUTES, SUGGESTED_DEPOSIT, TOKEN_PRICE, assertBooksAgree, startWorld } from './world.mjs'
+import { REQUEST_PRICE, ROUTES, SUGGESTED_DEPOSIT, TOKEN_PRICE, assertBooksAgree, legacySession, startWorld } from './world.mjs'
 
 let world
 before(async () => {
@@ -39,11 +39,7 @@ test('v2: an open and a top-up cost the payer nothing but what was spent', async
 
 test('v1: the same for an approval and an open', async () => {
   const start = await world.balances(world.net.escrowV1)
-  const session = sessionLegacyManager({
-    client: walletFor(world.net, world.payer.privateKey),
-    maxDeposit: '1',
-    escrowContract: world.net.escrowV1,
-  })
+  const session = legacySession(world)
   assert.equal((await session.fetch(`${world.url}/v1/quote`)).status, 200)
   await session.close()
   const moved = changes(start, await world.balances(world.net.escrowV1))

@@ -1,9 +1,7 @@
 // The legacy client of mppx pays through the same server with the v1 escrow contract.
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
-import { sessionLegacyManager } from 'mppx/client'
-import { walletFor } from '../../demo/chain.mjs'
-import { REQUEST_PRICE, TOKEN_PRICE, assertBooksAgree, startWorld } from './world.mjs'
+import { REQUEST_PRICE, TOKEN_PRICE, assertBooksAgree, legacySession, startWorld } from './world.mjs'
 
 let world
 before(async () => void (world = await startWorld()))
@@ -11,11 +9,7 @@ after(() => world?.stop())
 
 test('requests, a stream, close', async () => {
   const start = await world.balances(world.net.escrowV1)
-  const session = sessionLegacyManager({
-    client: walletFor(world.net, world.payer.privateKey),
-    maxDeposit: '1',
-    escrowContract: world.net.escrowV1,
-  })
+  const session = legacySession(world)
   let owed = 0n
   for (let n = 1; n <= 3; n += 1) {
     const response = await session.fetch(`${world.url}/v1/quote?n=${n}`)

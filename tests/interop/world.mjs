@@ -3,7 +3,8 @@ import { createServer } from 'node:net'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { changes, reader } from '../../demo/chain.mjs'
+import { sessionLegacyManager } from 'mppx/client'
+import { changes, reader, walletFor } from '../../demo/chain.mjs'
 import { writeConfig } from '../../demo/config.mjs'
 import { startJsonProgram } from '../../demo/process.mjs'
 import { startUpstream } from '../../demo/upstream.mjs'
@@ -72,6 +73,16 @@ export async function startWorld(options = {}) {
     await stop()
     throw error
   }
+}
+
+/** mppx's client of the first protocol version, for the world's payer. */
+export function legacySession(world) {
+  const { net, payer } = world
+  return sessionLegacyManager({
+    client: walletFor(net, payer.privateKey),
+    maxDeposit: '1',
+    escrowContract: net.escrowV1,
+  })
 }
 
 /** Waits until `condition()` is truthy, at most `waitMsMax`. */

@@ -105,15 +105,22 @@ impl Paid {
         B::Error: Into<BoxError>,
     {
         async move {
-            if let Err(stop) = self.charge(units, true).await {
-                self.end().await;
-                return self.refuse(&stop);
+            let charged = self.charge(units, true).await.map(drop);
+            if let Err(stop) = charged {
+                // Rare, and so boxed.
+                return Box::pin(self.refuse_at_end(stop)).await;
             }
             let (mut parts, body) = answer.into_parts();
             parts.headers.insert(PAYMENT_RECEIPT, receipt_value(&self.receipt()));
             headers::make_private(&mut parts.headers, PRIVATE);
             Response::from_parts(parts, body.map_err(Into::into).boxed_unsync())
         }
+    }
+
+    /// Gives back what is set aside, and says why the answer is not delivered.
+    async fn refuse_at_end(mut self, stop: PaidStop) -> Response<DoorBody> {
+        self.end().await;
+        self.refuse(&stop)
     }
 
     /// A whole answer that says at its end what it used. It is read to the end, charged, and then delivered. One
@@ -158,8 +165,7 @@ impl Paid {
         if let Some(bytes) = answer.body().size_hint().exact().or(length)
             && let Err(stop) = self.check_affordable(bytes.div_ceil(per_unit.get())).await
         {
-            self.end().await;
-            return self.refuse(&stop);
+            return self.refuse_at_end(stop).await;
         }
         let (mut parts, body) = answer.into_parts();
         parts.headers.insert(PAYMENT_RECEIPT, receipt_value(&self.receipt()));

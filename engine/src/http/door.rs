@@ -1,5 +1,6 @@
 //! Decides what a request gets: a challenge, a receipt, a problem, or the service.
 
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -30,6 +31,12 @@ use super::{Paid, Route, headers};
 use crate::chain::Chain;
 use crate::clock::Clock;
 use crate::{Engine, EngineError, Refusal, Reply, Verdict};
+
+thread_local! {
+    /// Where credentials are decoded: more than a kilobyte each, which would be asked of the allocator's slow path. At
+    /// most as long as a credential may be ([`farebox_core::challenge::CREDENTIAL_CHARS_MAX`]).
+    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// What the door looks at of a request. It never reads a body.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +130,7 @@ pub(super) struct Checked {
 
 /// How far a request came without waiting.
 pub(super) struct Begun {
-    step: Result<Step, Refused>,
+    step: Step,
     /// The protocol of the challenge that it answers.
     spoken: Option<ProtocolVersion>,
 }
@@ -136,6 +143,8 @@ enum Step {
     Other { checked: Box<Checked>, is_paid: bool },
     /// It pays by a transfer; the credential is not read yet.
     Charge(String),
+    /// To say why not.
+    Refused(Refused),
 }
 
 /// What a challenge of ours asked.
@@ -195,34 +204,32 @@ impl Door {
 
     /// Decides what a request gets for which this door made `offer`. A request that is not paid changes nothing.
     pub async fn decide_offer(&self, asked: Asked<'_>, offer: &Offer) -> Decision {
-        let begun = self.begin(asked, offer);
-        self.go_on(begun, asked, offer).await
+        let mut begun = self.begin(asked, offer);
+        self.go_on(&mut begun, asked, offer).await
     }
 
     /// The part of [`Door::decide_offer`] that waits for nothing.
     pub(super) fn begin(&self, asked: Asked<'_>, offer: &Offer) -> Begun {
         let mut spoken = None;
-        let step = self.inner.begin(asked, offer, &mut spoken);
+        let step = self.inner.begin(asked, offer, &mut spoken).unwrap_or_else(Step::Refused);
         Begun { step, spoken }
     }
 
-    /// The rest.
-    pub(super) async fn go_on(&self, begun: Begun, asked: Asked<'_>, offer: &Offer) -> Decision {
-        let Begun { step, spoken } = begun;
-        let decided = match step {
-            Ok(Step::Paying(reserving)) => self.inner.paid(reserving).await,
+    /// The rest. What was begun stays where it is: moved into this future it would be kept twice.
+    pub(super) async fn go_on(&self, begun: &mut Begun, asked: Asked<'_>, offer: &Offer) -> Decision {
+        let decided = match &mut begun.step {
+            Step::Paying(reserving) => self.inner.paid(reserving.await),
             // What is rare is boxed: every request carries the room for what is not.
-            Ok(Step::Other { checked, is_paid }) => {
-                Box::pin(self.inner.other(*checked, is_paid, asked, offer)).await
+            other => {
+                let step = std::mem::replace(other, Step::Refused(problem::payment_required()));
+                Box::pin(self.inner.rest(step, asked, offer)).await
             }
-            Ok(Step::Charge(token)) => Box::pin(self.inner.charged(asked, offer, &token)).await,
-            Err(problem) => Err(problem),
         };
         decided.unwrap_or_else(|problem| {
             if counts_as_failure(problem.kind) {
                 self.inner.failures.address_failed(asked.address, self.inner.clock.unix_millis());
             }
-            Decision::Answer(self.inner.refuse(&problem, offer, &Reader::of(&asked, spoken)))
+            Decision::Answer(self.inner.refuse(&problem, offer, &Reader::of(&asked, begun.spoken)))
         })
     }
 
@@ -258,7 +265,7 @@ impl Inner {
             counter!("farebox_door_limited_total", "limit" => "address").increment(1);
             return Err(problem::too_many_failures(wait_ms));
         }
-        let credential = match Credential::parse(token) {
+        let credential = match SCRATCH.with_borrow_mut(|scratch| Credential::parse_with(token, scratch)) {
             Ok(credential) => credential,
             // Nearly everything is a session's; what is none may be a charge.
             Err(_) if ChargeCredential::is_meant(token) => return Ok(Step::Charge(token.into())),
@@ -280,6 +287,21 @@ impl Inner {
         let key = headers::idempotency_key(asked.headers).map_err(problem::bad_idempotency_key)?;
         let voucher = self.parse_voucher(&checked)?;
         self.pay(checked, voucher, key, offer, None).map(Step::Paying)
+    }
+
+    /// Does what is left of a request.
+    async fn rest(
+        self: &Arc<Self>,
+        step: Step,
+        asked: Asked<'_>,
+        offer: &Offer,
+    ) -> Result<Decision, Refused> {
+        match step {
+            Step::Paying(reserving) => self.paid(reserving.await),
+            Step::Other { checked, is_paid } => self.other(*checked, is_paid, asked, offer).await,
+            Step::Charge(token) => self.charged(asked, offer, &token).await,
+            Step::Refused(problem) => Err(problem),
+        }
     }
 
     /// Does what needs the chain, or a look into the books.
@@ -305,7 +327,7 @@ impl Inner {
             }
         };
         if is_paid {
-            return self.paid(self.pay(checked, voucher, key, offer, tx_hash)?).await;
+            return self.paid(self.pay(checked, voucher, key, offer, tx_hash)?.await);
         }
         self.hand_in(&checked, voucher, tx_hash, asked).await
     }
@@ -453,7 +475,7 @@ impl Inner {
         offer: &Offer,
         tx_hash: Option<B256>,
     ) -> Result<Reserving, Refused> {
-        let terms = super::paid::Terms {
+        let terms = Box::new(super::paid::Terms {
             channel: checked.channel,
             key: checked.credential.request_key(idempotency_key),
             challenge_id: checked.credential.challenge.id,
@@ -461,13 +483,13 @@ impl Inner {
             offer: offer.clone(),
             protocol: checked.escrow.protocol,
             tx_hash,
-        };
+        });
         Reserving::begin(self, terms, voucher)
     }
 
-    /// Waits until a request is paid.
-    async fn paid(&self, reserving: Reserving) -> Result<Decision, Refused> {
-        Ok(match reserving.await? {
+    /// What a request gets for which money is set aside.
+    fn paid(&self, reserved: Result<Reserved, Refused>) -> Result<Decision, Refused> {
+        Ok(match reserved? {
             Reserved::Now(paid) => Decision::Paid(paid),
             Reserved::Before(terms, outcome) => Decision::Answer(self.replayed(&terms, &outcome)),
         })

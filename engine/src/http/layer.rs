@@ -104,10 +104,10 @@ where
         // What needs no waiting is done here: what the future keeps of it is little.
         let door = self.layer.door.clone();
         let body_is_empty = body.is_end_stream();
-        let begun = door.begin(Asked::of(&parts, body_is_empty), &offer);
+        let mut begun = door.begin(Asked::of(&parts, body_is_empty), &offer);
         Box::pin(async move {
             let asked = Asked::of(&parts, body_is_empty);
-            let admitted = match door.go_on(begun, asked, &offer).await {
+            let admitted = match door.go_on(&mut begun, asked, &offer).await {
                 Decision::Answer(answer) => return Ok(answer),
                 Decision::Paid(paid) => Admitted::Paid(paid),
                 Decision::Charged(charged) => Admitted::Charged(charged),

@@ -25,7 +25,7 @@ pub struct Paid(Box<Fare>);
 /// What a request holds while it is served. Boxed, because it travels through many futures.
 struct Fare {
     inner: Arc<Inner>,
-    terms: Terms,
+    terms: Box<Terms>,
     units: u64,
     snapshot: Snapshot,
     /// Whether the books still hold a reservation for us.
@@ -70,13 +70,13 @@ pub enum PaidStop {
 
 impl std::fmt::Debug for Paid {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Terms { channel, price, .. } = &self.0.terms;
+        let Terms { channel, price, .. } = &*self.0.terms;
         write!(f, "Paid({channel}, {} units at {price}, ..)", self.0.units)
     }
 }
 
 impl Paid {
-    pub(super) fn new(inner: Arc<Inner>, terms: Terms, snapshot: Snapshot) -> Self {
+    pub(super) fn new(inner: Arc<Inner>, terms: Box<Terms>, snapshot: Snapshot) -> Self {
         let may_stream = terms.offer.route().meter.may_stream();
         let ticket = may_stream.then(|| inner.streams.enter(terms.channel));
         Self(Box::new(Fare { inner, terms, units: 0, snapshot, is_open: true, ticket }))
@@ -226,7 +226,7 @@ impl Paid {
             PaidStop::Rejected(rejection) => problem::rejection(rejection, self.0.terms.channel),
             PaidStop::Engine(error) => problem::engine(error),
         };
-        let Terms { offer, protocol, .. } = &self.0.terms;
+        let Terms { offer, protocol, .. } = &*self.0.terms;
         self.0.inner.refuse_late(&problem, offer, *protocol)
     }
 

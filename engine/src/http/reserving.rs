@@ -18,7 +18,7 @@ pub(super) enum Reserved {
     /// The money is set aside.
     Now(Paid),
     /// The request was paid and delivered before.
-    Before(Terms, Outcome),
+    Before(Box<Terms>, Outcome),
 }
 
 /// Takes a voucher and sets the price of the first units aside, in one step.
@@ -31,12 +31,12 @@ pub(super) struct Reserving(Option<Work>);
 struct Work {
     door: Arc<Inner>,
     /// `None` when it is over.
-    terms: Option<Terms>,
+    terms: Option<Box<Terms>>,
     submission: Submission,
 }
 
 impl Reserving {
-    pub(super) fn begin(door: &Arc<Inner>, terms: Terms, voucher: AnySignedVoucher) -> Result<Self, Refused> {
+    pub(super) fn begin(door: &Arc<Inner>, terms: Box<Terms>, voucher: AnySignedVoucher) -> Result<Self, Refused> {
         let units = terms.offer.route().reserve_units.max(1);
         let amount = terms.price.checked_mul(units);
         let amount = amount.ok_or_else(|| problem::rejection(&Rejection::AmountTooLarge, terms.channel))?;

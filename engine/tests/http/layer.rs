@@ -10,7 +10,7 @@ use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::http::{PaymentLayer, Route};
 use http::header::{AUTHORIZATION, HeaderMap};
 use http_body_util::BodyExt;
-use tower::ServiceExt;
+use tower::{Layer, Service, ServiceExt};
 
 use crate::support::*;
 
@@ -97,4 +97,19 @@ async fn another_routes_challenge_is_refused() {
     let seen = call(&shop, "GET", "/headers", Some(&client.open(&cheap, 1_000, 100)), "").await;
     seen.is(402, "invalid-challenge");
     assert!(world.books().await.is_empty());
+}
+
+/// What a paid request keeps while it waits, in bytes: allocators are fast up to about a kilobyte, and thousands wait.
+const FUTURE_BYTES_MAX: usize = 1_024;
+
+#[tokio::test]
+async fn a_waiting_request_is_small() {
+    let world = World::new();
+    let router = Router::new().route("/", get(|| async { "hello" }));
+    let mut shop = PaymentLayer::flat(world.door.clone(), Route::per_request(PRICE)).layer(router);
+    let request = Request::builder().uri("/").body(Body::empty()).unwrap();
+    let answer = shop.call(request);
+    let bytes = size_of_val(&*answer);
+    assert!(bytes <= FUTURE_BYTES_MAX, "{bytes} bytes");
+    assert_eq!(answer.await.unwrap().status(), 402);
 }

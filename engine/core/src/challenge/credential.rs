@@ -142,7 +142,7 @@ pub fn find<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a
     };
     for value in values {
         // Nearly always one credential; to learn that costs much less than to split.
-        if value.contains(&b',') {
+        if memchr::memchr(b',', value).is_some() {
             value.split(|byte| *byte == b',').for_each(&mut look);
         } else {
             look(value);
@@ -158,14 +158,19 @@ pub fn find<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Result<Option<&'a
 impl Credential {
     /// Reads what follows `Payment` in the header.
     pub fn parse(token: &str) -> Result<Self, CredentialError> {
+        Self::parse_with(token, &mut Vec::new())
+    }
+
+    /// [`Self::parse`] for who reads many: `scratch` is memory that is used again, and holds the credential afterwards.
+    pub fn parse_with(token: &str, scratch: &mut Vec<u8>) -> Result<Self, CredentialError> {
         if token.len() > CREDENTIAL_CHARS_MAX {
             return Err(CredentialError::TooLong { found_chars: token.len() });
         }
-        let json =
-            base64url::decode(token).filter(|json| !json.is_empty()).ok_or(CredentialError::NotBase64Url)?;
-        match scan::voucher(&json) {
+        let json = base64url::decode_into(token, scratch).filter(|json| !json.is_empty());
+        let json = json.ok_or(CredentialError::NotBase64Url)?;
+        match core::str::from_utf8(json).ok().and_then(scan::voucher) {
             Some(credential) => Ok(credential),
-            None => Self::parse_json(&json),
+            None => Self::parse_json(json),
         }
     }
 

@@ -14,8 +14,8 @@ use crate::voucher::v2::Descriptor;
 const SIGNATURE_BYTES_MAX: usize = 4_096;
 
 /// A voucher's credential; `None` when it is something else, or not as plain as it should be.
-pub(super) fn voucher(json: &[u8]) -> Option<Credential> {
-    let mut scanner = Scanner { json, at: 0 };
+pub(super) fn voucher(json: &str) -> Option<Credential> {
+    let mut scanner = Scanner { text: json, json: json.as_bytes(), at: 0 };
     let mut challenge = None;
     let mut payload = None;
     let mut source = None;
@@ -150,6 +150,8 @@ const DIGITS: [u8; 256] = {
 
 /// A place in a JSON text.
 struct Scanner<'a> {
+    text: &'a str,
+    /// The bytes of `text`.
     json: &'a [u8],
     at: usize,
 }
@@ -179,8 +181,10 @@ impl<'a> Scanner<'a> {
         if *rest.get(length)? != b'"' {
             return None;
         }
+        let begin = self.at;
         self.at += length + 1;
-        core::str::from_utf8(&rest[..length]).ok()
+        // Between two quotes, which are no part of a longer character.
+        self.text.get(begin..begin + length)
     }
 
     /// Takes a byte that must come next, after white space.
