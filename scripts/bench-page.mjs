@@ -172,8 +172,12 @@ function http() {
   ]
   const streams = data.streams
   if (streams) {
-    const idle = `${number(streams.idleBytes)} B`
-    notes.push(`${number(streams.streams)} metered streams at once, each paying as it goes, for ${number(streams.seconds)} s: ${number(streams.events)} events, in order and each once, ${number(streams.vouchers)} vouchers; no event came unpaid, and the books hold what was delivered. The longest silence of a stream that speaks every second was ${number(streams.longestGapMilliseconds)} ms. An event costs the server ${micros(streams.serverCpuMicroseconds)}. A stream that waits takes ${idle} (${number(streams.idleBareBytes)} B without the layer; the goal is ${number(IDLE_STREAM_BYTES_GOAL)} B${streams.idleBytes > IDLE_STREAM_BYTES_GOAL ? ', which is **missed**' : ''}). \`make bench-streams\` measures it.`)
+    const ours = Math.max(0, streams.idleBytes - streams.idleBareBytes)
+    const isMissed = streams.idleBytes > IDLE_STREAM_BYTES_GOAL
+    notes.push(
+      `${number(streams.streams)} metered streams at once, each paying as it goes, for ${number(streams.seconds)} s (\`make bench-streams\`): ${number(streams.events)} events, in order and each once, ${number(streams.vouchers)} vouchers; no event came unpaid, and the books hold what was delivered. The longest silence of a stream that speaks every second was ${number(streams.longestGapMilliseconds)} ms. An event cost the server ${micros(streams.serverCpuMicroseconds)}.`,
+      `A stream that waits takes ${number(Math.round(streams.idleBytes))} B of the server: ${number(Math.round(streams.idleBareBytes))} B are the connection, its buffers and its task in hyper and axum, which a stream without payment takes as well, and ${number(Math.round(ours))} B are the layer's. The goal is ${number(IDLE_STREAM_BYTES_GOAL)} B for all of it${isMissed ? `; it is **missed**${ours < IDLE_STREAM_BYTES_GOAL ? ', by what hyper and axum take' : ''}` : ''}.`,
+    )
   }
   const entries = measuredRows.map((one) => ({ name: `${SERVERS[one.server]?.[0] ?? one.server}, ${number(one.inFlight)} at once`, value: one.serverCpuMicroseconds, isOurs: ['layer', 'gateway'].includes(one.server) }))
   return { title: 'HTTP', date, command: COMMANDS.http, rows: rows.filter(Boolean), notes, plot: ['summary-http.svg', bars('Processor time of a request', 'µs', entries, micros)] }

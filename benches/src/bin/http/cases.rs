@@ -97,7 +97,7 @@ impl Cases {
         let cost = || -> Result<Cost, String> {
             Ok(Cost { server_us: server.cpu_us()?, chain_us: net.cpu_us()?, ..Cost::default() })
         };
-        let plan = Plan { requests: PEER_REQUESTS, seconds_max: Some(self.peer_s), ..self.plan };
+        let plan = Plan { warm_requests: 0, requests: PEER_REQUESTS, seconds_max: Some(self.peer_s) };
         self.rows(name, plan, target, cost, take).await
     }
 

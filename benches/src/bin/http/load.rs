@@ -67,7 +67,8 @@ pub async fn measure(
     cost: impl Fn() -> Result<Cost, String>,
 ) -> Result<Row, String> {
     let warm_s = plan.seconds_max.map(|_| WARM_S);
-    for rounds in [WARM_ROUNDS, plan.warm_requests.div_ceil(in_flight)] {
+    let warm_rounds = [WARM_ROUNDS, plan.warm_requests.div_ceil(in_flight)];
+    for rounds in warm_rounds.into_iter().filter(|rounds| *rounds > 0) {
         let connections = connect(target, in_flight, rounds).await?;
         drive(connections, rounds, warm_s).await?;
     }
