@@ -43,7 +43,7 @@ test: lint test-rust test-contracts test-interop test-browser
 
 lint: setup
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --features farebox-benches/books,farebox-benches/http,farebox-engine/failpoints,failpoints --all-targets -- -D warnings
+	cargo clippy --locked --workspace --features farebox-benches/books,farebox-benches/http,farebox-engine/failpoints,failpoints,charge --all-targets -- -D warnings
 	scripts/check-no-std.sh
 	scripts/check-lanes-inlined.sh
 	scripts/check-lean-build.sh
@@ -52,7 +52,7 @@ lint: setup
 
 test-rust: setup
 	# All features in one build: two would compile half of the dependencies twice.
-	cargo test --locked --workspace --features farebox-benches/books,farebox-benches/http,farebox-engine/failpoints,failpoints
+	cargo test --locked --workspace --features farebox-benches/books,farebox-benches/http,farebox-engine/failpoints,failpoints,charge
 	# Once more with the bound of every limb checked.
 	cargo test --locked -p farebox-crypto --features verify
 
@@ -83,6 +83,9 @@ test-long: setup
 	# Key services: their SDKs are large, so no other build has them.
 	cargo test --locked -p farebox-settlement --features kms-aws,kms-gcp --lib signer::
 	cargo test --locked --features kms-aws,kms-gcp --bin farebox keys::
+	# Charges by Stripe are in no build that does not ask for them.
+	cargo build --locked --features charge
+	node --test tests/charge/*.test.mjs
 	# Its package comes from PyPI.
 	cargo build --locked
 	node --test tests/docs/python-client.mjs

@@ -15,7 +15,7 @@ ${keys}
 `
 
 /** Returns the path of the configuration file. Ports are 0: the server prints the ones that it got. */
-export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, adminKey, explorer, sponsor, discovery, realm = 'demo.farebox.local', listen = '127.0.0.1:0' }) {
+export async function writeConfig(folder, { net, upstreamUrl, payee, routes, v1 = true, operator, adminKey, explorer, sponsor, discovery, tables = '', realm = 'demo.farebox.local', listen = '127.0.0.1:0' }) {
   await mkdir(folder, { recursive: true })
   const keyFile = join(folder, 'payee.key')
   await writeFile(keyFile, payee.privateKey, { mode: 0o600 })
@@ -47,6 +47,7 @@ v2 = "${net.escrowV2}"
 ${v1 ? `v1 = "${net.escrowV1}"` : ''}
 ${discovery ? `[discovery]\ntitle = "${discovery.title}"` : ''}
 ${sponsor ? `[sponsor]\nkey_file = "${sponsorKeyFile}"\n${sponsor.keys ?? ''}` : ''}
+${tables}
 ${routes.map(route).join('')}
 [ledger]
 kind = "rocksdb"

@@ -14,5 +14,10 @@ for package in farebox-engine farebox; do
         exit 1
     fi
 done
+# Who does not charge by Stripe does not link what does.
+if cargo tree --locked --package farebox --edges normal,build --prefix none | grep -E '^mpp ' >/dev/null; then
+    echo "lean build: farebox links mpp without the feature charge" >&2
+    exit 1
+fi
 cargo check --locked --quiet --package farebox-engine --no-default-features
 echo "lean build: ok"

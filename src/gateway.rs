@@ -11,6 +11,7 @@
 //! - A stream that is metered by events is charged event by event; see `engine::http::sse`.
 //! - A route may take WebSockets: paid by the upgrade, or message by message. A route may sell tools (MCP), paid by the call.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -64,8 +65,10 @@ impl Tariff {
             Fare::Free => None,
             Fare::Paid(price) => {
                 // The configuration refuses others; see NO_CHARGE.
-                let charge = price.charge.filter(|_| priced.transport == Transport::Http);
-                Some(door.offer(Route { charge, ..route(price) }))
+                let is_plain = priced.transport == Transport::Http;
+                let charge = price.charge.filter(|_| is_plain);
+                let other_charges = if is_plain { price.other_charges.clone() } else { BTreeMap::new() };
+                Some(door.offer(Route { charge, other_charges, ..route(price) }))
             }
         };
         let offers = routes.as_slice().iter().map(offer).collect();
@@ -98,10 +101,7 @@ impl Gateway {
             body_timeout: config.limits.request_body_timeout,
             trusts_client_side: config.server.trust_forwarded_headers,
             is_tls: config.server.tls.is_some(),
-            facts: config.discovery.clone().map(|discovery| {
-                let realm = config.server.realm.as_ref().expect(SERVES);
-                openapi::Facts::new(discovery, realm.as_str(), &format!("{:#x}", config.payee.token))
-            }),
+            facts: config.discovery.clone().map(|discovery| openapi::Facts::new(discovery, config)),
         })
     }
 
@@ -167,6 +167,7 @@ impl Gateway {
             headers: request.headers(),
             body_is_empty,
             body_digest: body_digest.as_deref(),
+            target: request.uri().path_and_query().map(http::uri::PathAndQuery::as_str),
             address: self.client(&request, peer),
         };
         let paid = match self.door.decide_offer(asked, offer).await {

@@ -70,6 +70,14 @@ pub enum KeyError {
         /// What kind of thing it holds; never the thing.
         found: String,
     },
+    /// It holds no secret key of Stripe's.
+    #[error("{place}: found {found_bytes} characters that are no secret key, expected sk_... or rk_...")]
+    Stripe {
+        /// The key of the configuration with its file, or the variable.
+        place: String,
+        /// How many characters.
+        found_bytes: usize,
+    },
     /// It is the key of somebody else.
     #[error("{place}: found the key of {found}, expected the key of {}", expected.join(" or "))]
     Stranger {
@@ -205,6 +213,27 @@ pub fn sponsor_key(config: &Config) -> Result<Option<LocalKey>, KeyError> {
     place.key(&secret).map(Some)
 }
 
+/// The environment variable that holds Stripe's secret key, for those who keep no key files.
+pub const STRIPE_KEY_VARIABLE: &str = "FAREBOX_STRIPE_SECRET_KEY";
+
+/// The secret key of the account at Stripe: of the environment, else of the file. `None` when nobody pays with Stripe.
+pub fn stripe_key(config: &Config) -> Result<Option<Zeroizing<String>>, KeyError> {
+    const KEY: &str = "stripe.secret_key_file";
+    let Some(stripe) = &config.stripe else { return Ok(None) };
+    let path = &stripe.secret_key_file;
+    let (text, place) = match std::env::var_os(STRIPE_KEY_VARIABLE) {
+        Some(text) => (Zeroizing::new(text.into_encoded_bytes()), STRIPE_KEY_VARIABLE.to_owned()),
+        None => (read_text(KEY, path)?, format!("{KEY}: {}", path.display())),
+    };
+    let text = text.trim_ascii();
+    let is_key = [b"sk_".as_slice(), b"rk_"].iter().any(|prefix| text.starts_with(prefix))
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    match std::str::from_utf8(text) {
+        Ok(key) if is_key => Ok(Some(Zeroizing::new(key.to_owned()))),
+        _ => Err(KeyError::Stripe { place, found_bytes: text.len() }),
+    }
+}
+
 /// The secret in a variable, if it is set.
 fn of_environment(variable: &'static str) -> Result<Option<Secret>, KeyError> {
     let Some(text) = std::env::var_os(variable) else { return Ok(None) };
@@ -289,6 +318,12 @@ fn make(path: &Path) -> io::Result<()> {
 }
 
 fn read(key: &'static str, path: &Path) -> Result<Secret, KeyError> {
+    let text = read_text(key, path)?;
+    parse(&text).map_err(|found| KeyError::Malformed { key, path: path.into(), found })
+}
+
+/// The bytes of a file that belongs to its owner alone.
+fn read_text(key: &'static str, path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let io = |cause| KeyError::Io { key, path: path.into(), cause };
     let malformed = |found: String| KeyError::Malformed { key, path: path.into(), found };
     let file = File::open(path).map_err(io)?;
@@ -306,7 +341,7 @@ fn read(key: &'static str, path: &Path) -> Result<Secret, KeyError> {
     if text.len() as u64 > KEY_FILE_BYTES_MAX {
         return Err(malformed(format!("more than {KEY_FILE_BYTES_MAX} bytes")));
     }
-    parse(&text).map_err(malformed)
+    Ok(text)
 }
 
 /// 32 bytes in hex; otherwise what kind of thing it is.

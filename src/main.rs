@@ -11,6 +11,7 @@ mod config;
 mod copy;
 mod denials;
 mod doctor;
+mod facilitator;
 mod gateway;
 mod keys;
 mod local;
@@ -19,6 +20,7 @@ mod notify;
 mod serve;
 mod signals;
 mod view;
+mod web_client;
 mod webhook;
 
 fn main() -> ExitCode {

@@ -35,6 +35,7 @@ mod descriptors;
 mod door;
 mod handover;
 mod local;
+mod methods;
 mod panel;
 mod reload;
 mod retire;
@@ -115,6 +116,7 @@ pub fn check(path: &Path) -> End {
         keys::previous_challenge_keys(&config.server.previous_challenge_key_files)?;
         config.server.tls.as_ref().map(Tls::load).transpose()?;
         keys::sponsor_key(&config)?;
+        keys::stripe_key(&config)?;
         Ok(keys::payee_key(&config)?)
     });
     match checked {
@@ -251,7 +253,8 @@ async fn serve(path: &Path, config: Config, mut sockets: Sockets, take_over: boo
     let sponsor_key = keys::sponsor_key(&config)?;
     let challenge_key = keys::challenge_key(&config.server.challenge_key_file)?;
     let previous_keys = keys::previous_challenge_keys(&config.server.previous_challenge_key_files)?;
-    let door_config = door::config(&config, &challenge_key, &previous_keys);
+    let mut door_config = door::config(&config, &challenge_key, &previous_keys);
+    methods::add(&mut door_config, &config)?;
     let tls = config.server.tls.as_ref().map(Tls::load).transpose()?;
     let metrics = recorder()?;
     let panel_keys = panel::Keys::read(&config)?;

@@ -13,7 +13,8 @@
 //! | [`Door`] | reads the credential, checks its challenge, decides which of the flows below it is |
 //! | `open`, `manage` | `open`, `topUp`, `close`, and vouchers that buy nothing yet |
 //! | [`Paid`] | a reservation, and how it ends: captured, or released when dropped |
-//! | `charge` | one transfer for one request, and the proof of an account |
+//! | `charge` | one payment for one request, and the proof of an account |
+//! | [`PaymentMethod`] | a way to pay for one request: what it asks for, and how it takes the money |
 //! | `accept` | which challenges a client can use |
 //! | [`sse`] | charges a stream of events as it is delivered, and pauses when the money is out |
 //! | [`mcp`] | payments in JSON-RPC messages, for tools |
@@ -41,12 +42,14 @@ mod config;
 mod deliver;
 mod door;
 mod endings;
+mod evm;
 mod failures;
 mod flight;
 mod headers;
 mod layer;
 mod manage;
 pub mod mcp;
+mod method;
 mod offer;
 mod open;
 mod paid;
@@ -56,6 +59,8 @@ mod reserving;
 mod route;
 pub mod sse;
 mod streams;
+#[cfg(feature = "charge")]
+mod stripe;
 mod tally;
 mod till;
 pub mod usage;
@@ -65,12 +70,16 @@ pub use answer::DoorBody;
 pub use charge::Charged;
 pub use config::{DoorConfig, Escrow};
 pub use door::{Asked, Decision, Door};
+pub use evm::{EvmCharge, Facilitator, FacilitatorError, FacilitatorStep};
 pub use failures::{FailureRate, RequestRate};
 pub use headers::{IDEMPOTENCY_KEY_CHARS_MAX, PAYMENT_RECEIPT};
 pub use layer::{PaymentLayer, PaymentService};
+pub use method::{Handed, PaymentMethod, Settled, Unsettled};
 pub use offer::Offer;
 pub use paid::{Captured, Paid, PaidStop};
 pub use route::{Meter, Route, TokenPrice, TokenRates};
+#[cfg(feature = "charge")]
+pub use stripe::{STRIPE, StripeCharge, StripeConfig};
 
 /// Refusals as problems, for a service that speaks with payers itself: the same words as the door's.
 pub mod problems {

@@ -41,6 +41,24 @@ pub(super) fn expected(key: &str) -> &'static str {
         "sponsor.fee_max" | "sponsor.budget_per_payer_per_hour" | "sponsor.budget_per_hour" => {
             "an amount in base units above 0 and below 2^96: a string of decimal digits, such as \"100000\""
         }
+        "stripe.secret_key_file" => "the path of a file with the secret key of the account, sk_... or rk_...",
+        "stripe.network_id" => {
+            "the id of a profile, such as \"profile_123\": 1 to 64 letters, digits and '_'"
+        }
+        "stripe.payment_method_types" => "a list of 1 to 16 kinds, such as [\"card\", \"link\"]",
+        "stripe.currency" => "three lowercase letters, such as \"usd\"",
+        "stripe.api_url" => {
+            "a URL of https, or of http on this machine, without credentials, query and fragment"
+        }
+        "x402.facilitator_url" => {
+            "a URL of https, or of http on this machine, without credentials, query and fragment"
+        }
+        "x402.origin" => {
+            "a URL of https, or of http on this machine, without a path, such as \"https://api.example.com\""
+        }
+        "x402.chain_id" => "the chain's id, a whole number above 0",
+        "x402.token_name" | "x402.token_version" => "a text of 1 to 64 bytes, such as \"USD Coin\" and \"2\"",
+        "x402.decimals" => "a whole number, 0 to 36",
         "webhook.key_file" => "the path of the key file that signs what is sent",
         "upstream.url" | "webhook.url" | "chain.explorer_url" => {
             "a URL of http or https without credentials, query and fragment, such as \"http://127.0.0.1:9000\""
@@ -62,6 +80,8 @@ pub(super) fn expected(key: &str) -> &'static str {
         | "risk.allow[].payer"
         | "risk.allow[].signer"
         | "sponsor.fee_token"
+        | "x402.payee"
+        | "x402.token"
         | "settlement.fee_token" => {
             "a nonzero address: 0x and 40 hex digits, in lowercase or with a correct checksum"
         }
@@ -103,6 +123,8 @@ pub(super) fn expected(key: &str) -> &'static str {
         "route[].amount"
         | "route[].suggested_deposit"
         | "route[].charge"
+        | "route[].stripe"
+        | "route[].x402"
         | "route[].tokens[].amount"
         | "route[].tokens[].suggested_deposit" => {
             "an amount in base units above 0 and below 2^96: a string of decimal digits, such as \"25\""
@@ -161,7 +183,9 @@ pub(super) fn expected(key: &str) -> &'static str {
         "limits.resident_bytes_max" => "bytes, 16777216 to 1099511627776",
         "limits.signer_tables_bytes_max" => "bytes, 1048576 to 1099511627776",
         "server" | "upstream" | "chain" | "payee" | "escrow" | "voucher" | "ledger" | "limits" | "risk"
-        | "settlement" | "sponsor" | "books" | "webhook" | "local" | "discovery" => "a table of keys",
+        | "settlement" | "sponsor" | "books" | "webhook" | "stripe" | "x402" | "local" | "discovery" => {
+            "a table of keys"
+        }
         "route[]" => "a table with path, amount, unit and meter",
         _ => "a value of another type",
     }

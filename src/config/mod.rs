@@ -28,7 +28,9 @@ mod route;
 mod settlement;
 mod source;
 mod sponsor;
+mod stripe;
 mod webhook;
+mod x402;
 
 pub use books::Books;
 pub use discovery::Discovery;
@@ -39,7 +41,9 @@ pub use problem::ConfigError;
 pub use route::{Fare, Found, Price, Route, Routes, Transport, read_path};
 pub use settlement::Settlement;
 pub use sponsor::Sponsor;
+pub use stripe::Stripe;
 pub use webhook::Webhook;
+pub use x402::X402;
 
 use expected::expected;
 use problem::{Problems, quoted};
@@ -88,6 +92,10 @@ pub struct Config {
     pub discovery: Option<Discovery>,
     /// `[webhook]`
     pub webhook: Option<Webhook>,
+    /// `[stripe]`
+    pub stripe: Option<Stripe>,
+    /// `[x402]`
+    pub x402: Option<X402>,
 }
 
 /// For what a configuration is read.
@@ -289,6 +297,10 @@ impl Config {
         let local = local::local(&raw.local, directory, problems);
         let discovery = discovery::discovery(raw.discovery.as_ref(), problems);
         let webhook = webhook::webhook(raw.webhook.as_ref(), directory, problems);
+        let stripe = stripe::stripe(raw.stripe.as_ref(), directory, problems);
+        let x402 = x402::x402(raw.x402.as_ref(), payee.as_ref().map(|payee| payee.address), problems);
+        let tables = [("stripe", raw.stripe.is_some()), ("x402", raw.x402.is_some())];
+        route::check_methods(&raw.route, &tables, problems);
         Some(Self {
             server: server?,
             upstream: upstream?,
@@ -306,6 +318,8 @@ impl Config {
             local: local?,
             discovery: discovery?,
             webhook: webhook?,
+            stripe: stripe?,
+            x402: x402?,
         })
     }
 }

@@ -58,6 +58,15 @@ pub struct UpstreamUrl {
     pub path_prefix: String,
 }
 
+impl UpstreamUrl {
+    /// Whether nobody on the way reads what is sent there: it is TLS, or this machine.
+    pub(super) fn is_private(&self) -> bool {
+        let host = self.authority.host().trim_matches(['[', ']']);
+        let is_local = host.parse().is_ok_and(|address: std::net::IpAddr| address.is_loopback());
+        self.scheme == Scheme::HTTPS || is_local
+    }
+}
+
 impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}{}", self.scheme, self.authority, self.path_prefix)

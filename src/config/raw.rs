@@ -38,6 +38,8 @@ pub(super) struct Raw {
     #[serde(default)]
     pub local: Local,
     pub webhook: Option<Webhook>,
+    pub stripe: Option<Stripe>,
+    pub x402: Option<X402>,
     pub discovery: Option<Discovery>,
 }
 
@@ -231,6 +233,10 @@ pub(super) struct Route {
     pub suggested_deposit: Option<String>,
     /// What one request costs who pays it by a transfer on chain, in base units; absent: sessions alone.
     pub charge: Option<String>,
+    /// What one request costs who pays it with Stripe, in the smallest unit of `stripe.currency`; absent: not by Stripe.
+    pub stripe: Option<String>,
+    /// What one request costs who pays it by x402, in base units of `x402.token`; absent: not by x402.
+    pub x402: Option<String>,
     /// Words for people, shown with the price.
     pub description: Option<String>,
     /// Whether the sponsor pays the fees of `open` and `topUp` here.
@@ -540,6 +546,59 @@ pub(super) struct Webhook {
     /// Whether vouchers and charges are told as well.
     #[serde(default)]
     pub vouchers: bool,
+}
+
+/// `[stripe]`: charges by Stripe, for clients without a session; absent: none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stripe {
+    /// The secret key of the account. The environment variable FAREBOX_STRIPE_SECRET_KEY wins over it.
+    pub secret_key_file: String,
+    /// The profile in Stripe's business network that clients make their tokens for.
+    pub network_id: String,
+    /// What may be paid with. Kinds that pay at once only: one that pays later is not served.
+    #[serde(default = "default_payment_method_types")]
+    pub payment_method_types: Vec<String>,
+    /// The currency of `stripe` of all routes.
+    #[serde(default = "default_stripe_currency")]
+    pub currency: String,
+    /// Another address than Stripe's own, which gets the secret key.
+    pub api_url: Option<String>,
+}
+
+fn default_payment_method_types() -> Vec<String> {
+    vec!["card".into(), "link".into()]
+}
+
+fn default_stripe_currency() -> String {
+    "usd".into()
+}
+
+/// `[x402]`: authorizations for a token on another chain (EIP-3009), which clients of x402 can pay with; absent: none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct X402 {
+    /// Who sends authorizations to their chain, and says whether the money moved: it is trusted with that.
+    pub facilitator_url: String,
+    /// Where clients see this server. A payment names the URL that it is for.
+    pub origin: String,
+    /// The token's chain (8453 is Base, 84532 its testnet).
+    pub chain_id: u64,
+    /// The token: one that takes such authorizations, as USDC does.
+    pub token: String,
+    /// The name in the token's EIP-712 domain.
+    pub token_name: String,
+    /// The version in the token's EIP-712 domain.
+    pub token_version: String,
+    /// The token's digits behind the point, for clients that show amounts.
+    #[serde(default = "default_decimals")]
+    pub decimals: u64,
+    /// Who is paid there; absent: `payee.address`.
+    pub payee: Option<String>,
+}
+
+const fn default_decimals() -> u64 {
+    6
 }
 
 /// An entry of `risk.deny` or `risk.allow`: one of payer, signer and channel.

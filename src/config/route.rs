@@ -102,6 +102,8 @@ pub struct Price {
     pub tokens: Vec<TokenPrice>,
     /// What one request costs who pays by a transfer; `None` takes sessions alone.
     pub charge: Option<Amount>,
+    /// What one request costs who pays it at once in other ways, by method.
+    pub other_charges: BTreeMap<String, Amount>,
     /// Words for people.
     pub description: Option<String>,
     /// The server's own words.
@@ -112,6 +114,13 @@ pub struct Price {
     pub sponsored: bool,
     /// Whether an empty `POST` is a paid request here.
     pub paid_empty_post: bool,
+}
+
+impl Price {
+    /// Whether a request can be paid at once.
+    pub fn is_charged(&self) -> bool {
+        self.charge.is_some() || !self.other_charges.is_empty()
+    }
 }
 
 /// How requests come to a route.
@@ -283,7 +292,7 @@ fn transport(
     };
     let meter = price.map(|price| &price.meter);
     let needed = match (transport, meter) {
-        (Transport::WebSocket | Transport::Mcp, _) if price.is_some_and(|price| price.charge.is_some()) => {
+        (Transport::WebSocket | Transport::Mcp, _) if price.is_some_and(Price::is_charged) => {
             "\"http\" with a charge: it pays for one whole answer"
         }
         (Transport::Http | Transport::Mcp, Some(Meter::WebSocketMessage)) => {
@@ -334,6 +343,8 @@ fn free(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problems
         ("meter", &raw.meter),
         ("suggested_deposit", &raw.suggested_deposit),
         ("charge", &raw.charge),
+        ("stripe", &raw.stripe),
+        ("x402", &raw.x402),
         ("description", &raw.description),
     ];
     let mut fare = Some(Fare::Free);
@@ -384,6 +395,15 @@ fn price(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problem
         None => Some(None),
         some => stated(key("charge"), some, parse::price, problems).map(Some),
     };
+    let mut other_charges = Some(BTreeMap::new());
+    for (name, method, amount) in methods_of(raw) {
+        let Some(amount) = amount else { continue };
+        let amount = stated(key(name), Some(amount), parse::price, problems);
+        other_charges = other_charges.zip(amount).map(|(mut charges, amount)| {
+            charges.insert(method.to_owned(), amount);
+            charges
+        });
+    }
     let description = match raw.description.as_deref() {
         None => Some(None),
         some => stated(key("description"), some, parse::description, problems).map(Some),
@@ -402,12 +422,31 @@ fn price(key: &impl Fn(&str) -> String, raw: &raw::Route, problems: &mut Problem
         tokens: tokens?,
         suggested_deposit: suggested_deposit?,
         charge: charge?,
+        other_charges: other_charges?,
         description: description?,
         opaque: opaque?,
         bind_body: raw.bind_body,
         sponsored: raw.sponsored,
         paid_empty_post: raw.paid_empty_post,
     })))
+}
+
+/// The keys of a route that price it for other methods, the methods, and what they hold.
+fn methods_of(raw: &raw::Route) -> [(&'static str, &'static str, Option<&str>); 2] {
+    [("stripe", "stripe", raw.stripe.as_deref()), ("x402", "evm", raw.x402.as_deref())]
+}
+
+/// A price for a method needs what is said once for all routes: the table of that name.
+pub(super) fn check_methods(routes: &[raw::Route], tables: &[(&str, bool)], problems: &mut Problems) {
+    for (index, route) in routes.iter().enumerate() {
+        for (name, _, amount) in methods_of(route) {
+            let is_there = tables.iter().any(|(table, is_there)| *table == name && *is_there);
+            if let Some(amount) = amount.filter(|_| !is_there) {
+                let needed = format!("no such price without a table [{name}]");
+                problems.add(format!("route[{index}].{name}"), quoted(amount), &needed);
+            }
+        }
+    }
 }
 
 fn stated<T>(

@@ -639,3 +639,39 @@ fn a_public_address_speaks_tls_or_says_why_not() {
     assert_eq!(with("allow_plain_http = true").server.tls, None);
     assert_eq!(parse(&GOOD.replace("127.0.0.1:8402", "[::1]:8402"), &[]).unwrap().server.tls, None);
 }
+
+const X402: &str = r#"
+[x402]
+facilitator_url = "https://facilitator.example.com"
+origin = "https://api.example.com"
+chain_id = 8453
+token = "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913"
+token_name = "USD Coin"
+token_version = "2"
+"#;
+
+#[test]
+fn a_price_for_another_method_needs_its_table_and_a_plain_route() {
+    let priced = |keys: &str| GOOD.replacen("suggested_deposit", &format!("{keys}\nsuggested_deposit"), 1);
+    let config = parse(&format!("{}{X402}", priced("x402 = \"2000\"")), &[]).unwrap();
+    let Fare::Paid(price) = &config.routes.as_slice()[0].fare else { panic!("a price") };
+    assert_eq!(price.other_charges.get("evm"), Some(&Amount::new(2_000)));
+    assert_eq!(config.x402.unwrap().terms.payee, config.payee.address);
+
+    for name in ["x402", "stripe"] {
+        let found = refusals(&priced(&format!("{name} = \"50\"")), &[]);
+        let expected =
+            format!("route[0].{name}: found \"50\", expected no such price without a table [{name}]");
+        assert_eq!(found, [expected]);
+    }
+    let found = refusals(&format!("{}{X402}", priced("x402 = \"0\"")), &[]);
+    assert!(found[0].starts_with("route[0].x402: found \"0\", expected an amount"), "{found:?}");
+    let found = refusals(&format!("{}{X402}", priced("x402 = \"5\"\ntransport = \"mcp\"")), &[]);
+    assert!(
+        found[0].starts_with("route[0].transport: found \"mcp\", expected \"http\" with a charge"),
+        "{found:?}"
+    );
+    let stripe = "[stripe]\nsecret_key_file = \"k\"\nnetwork_id = \"profile_1\"\n";
+    let config = parse(&format!("{}\n{stripe}", priced("stripe = \"50\"")), &[]);
+    assert_eq!(config.is_ok(), cfg!(feature = "charge"), "only a program that can charge takes an account");
+}

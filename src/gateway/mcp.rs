@@ -80,6 +80,7 @@ impl Gateway {
             headers: &headers,
             body_is_empty: false,
             body_digest: None,
+            target: None,
             address,
         };
         let paid = match self.door.decide_offer(asked, offer).await {

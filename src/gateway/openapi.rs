@@ -4,11 +4,14 @@
 //!
 //! Prices here are a hint. What counts is the challenge of the door.
 
+use std::collections::BTreeMap;
+
+use farebox_engine::core::units::Amount;
 use farebox_engine::http::{Meter, TokenPrice};
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use crate::config::{Discovery, Fare, Found, Price, Route, Routes, Transport};
+use crate::config::{Config, Discovery, Fare, Found, Price, Route, Routes, SERVES, Transport};
 
 /// Where the document is.
 pub const PATH: &str = "/openapi.json";
@@ -27,12 +30,21 @@ pub struct Facts {
     discovery: Discovery,
     realm: String,
     token: String,
+    /// The currency of each other method.
+    currencies: BTreeMap<&'static str, String>,
 }
 
 impl Facts {
     /// Who offers it, and in which token.
-    pub fn new(discovery: Discovery, realm: &str, token: &str) -> Self {
-        Self { discovery, realm: realm.into(), token: token.into() }
+    pub fn new(discovery: Discovery, config: &Config) -> Self {
+        let stripe = config.stripe.as_ref().map(|stripe| ("stripe", stripe.currency.clone()));
+        let evm = config.x402.as_ref().map(|x402| ("evm", x402.terms.token.to_string()));
+        Self {
+            discovery,
+            realm: config.server.realm.as_ref().expect(SERVES).to_string(),
+            token: format!("{:#x}", config.payee.token),
+            currencies: stripe.into_iter().chain(evm).collect(),
+        }
     }
 
     /// Where the upstream has a document of its own.
@@ -170,12 +182,26 @@ impl Facts {
                 "description": words,
             })
         };
+        let at_once = |method: &str, amount: Amount, currency: &str| {
+            json!({
+                "intent": "charge",
+                "method": method,
+                "amount": amount.get().to_string(),
+                "currency": currency,
+                "description": "One request, whatever its answer",
+            })
+        };
+        let charges = price.charge.map(|amount| at_once("tempo", amount, &self.token)).into_iter().chain(
+            price.other_charges.iter().filter_map(|(method, amount)| {
+                Some(at_once(method, *amount, self.currencies.get(method.as_str())?))
+            }),
+        );
         let first = offer(price.amount.get().to_string(), &self.token);
         let others = price
             .tokens
             .iter()
             .map(|TokenPrice { token, price, .. }| offer(price.get().to_string(), &format!("{token:#x}")));
-        std::iter::once(first).chain(others).collect()
+        std::iter::once(first).chain(others).chain(charges).collect()
     }
 }
 

@@ -157,6 +157,7 @@ impl Gateway {
                 headers: request.headers(),
                 body_is_empty: true,
                 body_digest: None,
+                target: None,
                 address,
             };
             match self.door.decide_offer(asked, offer).await {

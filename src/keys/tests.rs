@@ -202,3 +202,30 @@ async fn a_service_that_is_away_keeps_nobody_from_serving_and_a_wrong_key_does()
         format!("payee.kms: aws:alias/payee: found the key of {other}, expected the key of {ours}")
     );
 }
+
+#[test]
+fn a_key_of_stripe_is_one_and_is_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path(), ADDRESS, "", false);
+    assert!(stripe_key(&config).unwrap().is_none());
+    let secret_key_file = folder.path().join("stripe.key");
+    config.stripe = Some(crate::config::Stripe {
+        secret_key_file: secret_key_file.clone(),
+        network_id: "profile_1".into(),
+        payment_method_types: vec!["card".into()],
+        currency: "usd".into(),
+        api_url: None,
+    });
+    for text in ["sk_test_hunter2\n", "rk_live_hunter2"] {
+        write(&secret_key_file, text, 0o600);
+        assert_eq!(stripe_key(&config).unwrap().unwrap().as_str(), text.trim());
+    }
+    for text in ["pk_live_hunter2", "sk_hunter2 sk_hunter2", ""] {
+        write(&secret_key_file, text, 0o600);
+        let error = stripe_key(&config).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("hunter2") && shown.contains("stripe.secret_key_file: "), "{shown}");
+    }
+    write(&secret_key_file, "sk_test_hunter2", 0o644);
+    assert!(matches!(stripe_key(&config).unwrap_err(), KeyError::Mode { .. }));
+}

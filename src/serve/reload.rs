@@ -68,6 +68,8 @@ fn try_reload(
         ("discovery", differ(&running.discovery, &wanted.discovery)),
         ("sponsor", differ(&running.sponsor, &wanted.sponsor)),
         ("webhook", differ(&running.webhook, &wanted.webhook)),
+        ("stripe", differ(&running.stripe, &wanted.stripe)),
+        ("x402", differ(&running.x402, &wanted.x402)),
         ("local", differ(&running.local, &wanted.local)),
     ];
     Ok(sections.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect())

@@ -10,18 +10,14 @@ use bytes::Bytes;
 use farebox_engine::core::units::UnixSeconds;
 use hmac::{Hmac, KeyInit, Mac};
 use http::header::CONTENT_TYPE;
-use http::uri::Scheme;
 use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use sha2::Sha256;
 
 use super::events::Event;
 use crate::config::UpstreamUrl;
 use crate::keys::Secret;
+use crate::web_client::WebClient;
 
 /// How long a connection may take, and how long an answer.
 const CONNECT_WAIT: Duration = Duration::from_secs(5);
@@ -38,35 +34,16 @@ pub(super) enum PostError {
     Refused(StatusCode),
 }
 
-/// Plain or TLS. Two types, so that a plain receiver needs no root certificates on the machine.
-enum AnyClient {
-    Plain(Client<HttpConnector, Full<Bytes>>),
-    Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
-}
-
 /// Where events go.
 pub(super) struct Post {
-    client: AnyClient,
+    client: WebClient,
     url: UpstreamUrl,
     key: Secret,
 }
 
 impl Post {
     pub(super) fn new(url: UpstreamUrl, key: Secret) -> io::Result<Self> {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT_WAIT));
-        connector.enforce_http(false);
-        let builder = Client::builder(TokioExecutor::new());
-        let client = if url.scheme == Scheme::HTTPS {
-            let tls = HttpsConnectorBuilder::new()
-                .with_provider_and_platform_verifier(rustls::crypto::aws_lc_rs::default_provider())?
-                .https_only()
-                .enable_http1()
-                .wrap_connector(connector);
-            AnyClient::Tls(builder.build(tls))
-        } else {
-            AnyClient::Plain(builder.build(connector))
-        };
+        let client = WebClient::new(&url.scheme, CONNECT_WAIT)?;
         Ok(Self { client, url, key })
     }
 
@@ -86,12 +63,7 @@ impl Post {
             .header("farebox-signature", signature(&self.key[..], now, &event.body))
             .body(Full::new(Bytes::from(event.body.clone())))
             .map_err(|error| away(&error))?;
-        let answer = async {
-            match &self.client {
-                AnyClient::Plain(client) => client.request(request).await,
-                AnyClient::Tls(client) => client.request(request).await,
-            }
-        };
+        let answer = self.client.send(request);
         match tokio::time::timeout(ANSWER_WAIT, answer).await {
             Err(_) => Err(PostError::Slow),
             Ok(Err(error)) => Err(away(&error)),

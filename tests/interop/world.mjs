@@ -52,7 +52,7 @@ export async function startWorld(options = {}) {
       routes: ROUTES,
       listen,
       ...(options.sponsored && { sponsor: { ...sponsor, keys: options.sponsored.keys } }),
-      ...options.config,
+      ...(typeof options.config === 'function' ? options.config({ listen }) : options.config),
     })
     const world = { folder, net, upstream, payer, payee, stranger, sponsor, config, url: `http://${listen}`, chain: reader(net), stop }
     world.startServer = async () => {

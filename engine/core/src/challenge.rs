@@ -15,6 +15,7 @@
 //! | [`key`] | the secret that binds ids |
 //! | [`credential`] | what a client answers: open, top-up, voucher, close |
 //! | [`charge`], [`proof`] | the intent `charge`: one transfer for one request, and the proof of an account |
+//! | [`evm`], [`x402`] | a charge of the method `evm`, in its own words and in those of x402 |
 //! | [`digest`] | the digest of a request's body |
 //! | [`receipt`] | what a server says after a payment |
 //! | [`snapshot`] | what a client is told of its channel |
@@ -28,6 +29,7 @@ pub mod charge;
 pub mod credential;
 pub mod digest;
 pub mod event;
+pub mod evm;
 mod fields;
 pub mod issued;
 pub mod key;
@@ -38,20 +40,21 @@ pub mod request;
 pub mod rfc3339;
 mod scan;
 pub mod snapshot;
+pub mod x402;
 
-pub use charge::{ChargeCredential, ChargePayload, ChargeReceipt, ChargeRequest};
+pub use charge::{AnyCharge, ChargeCredential, ChargePayload, ChargeReceipt, ChargeRequest};
 pub use credential::{Credential, CredentialError, Payload};
 pub use event::NeedVoucher;
 pub use fields::FieldError;
-pub use issued::{Challenge, Echo, EchoError, Realm};
+pub use issued::{Challenge, Echo, EchoError, Kind, Realm};
 pub use key::{ChallengeKey, ChallengeKeys};
 pub use problem::{Problem, ProblemType};
 pub use receipt::Receipt;
 pub use request::{MethodDetails, Request};
 
-/// The payment method that all challenges here name.
+/// The payment method that most challenges here name.
 pub const METHOD: &str = "tempo";
-/// The payment intent that all challenges here name.
+/// The payment intent that most challenges here name.
 pub const INTENT: &str = "session";
 /// The authentication scheme.
 pub const SCHEME: &str = "Payment";

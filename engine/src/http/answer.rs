@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use farebox_core::challenge::issued::Binding;
 use farebox_core::challenge::rfc3339::UnixMillis;
-use farebox_core::challenge::{Challenge, Problem, ProblemType, Receipt, charge};
+use farebox_core::challenge::{Challenge, Problem, ProblemType, Receipt};
 use farebox_core::channel::Snapshot;
 use farebox_core::units::{Amount, B256, ChannelId};
 use farebox_core::voucher::ProtocolVersion;
@@ -19,6 +19,7 @@ use super::BoxError;
 use super::charge::CHARGE_LIFETIME_MS;
 use super::door::Inner;
 use super::headers::PAYMENT_RECEIPT;
+use super::method::{PaymentMethod, kind};
 use super::offer::{Offer, Quote};
 use super::reader::Reader;
 
@@ -73,7 +74,8 @@ impl Inner {
     fn challenges(&self, offer: &Offer, reader: &Reader<'_>) -> Vec<Challenge> {
         let route = offer.route();
         if reader.wants_to_prove() {
-            return self.charge_challenge(offer, Amount::ZERO, None).into_iter().collect();
+            let proof = |tempo| self.charge_challenge(offer, tempo, Amount::ZERO, None);
+            return self.tempo.iter().filter_map(|tempo| proof(tempo.as_ref())).collect();
         }
         let mut quotes: Vec<_> = offer.quotes().iter().collect();
         // Stable: otherwise the operator's order stays.
@@ -88,7 +90,11 @@ impl Inner {
             challenge
         };
         let mut challenges: Vec<Challenge> = quotes.into_iter().map(issue).collect();
-        challenges.extend(route.charge.and_then(|amount| self.charge_challenge(offer, amount, digest)));
+        let charges = self.ways(route);
+        challenges.extend(
+            charges
+                .filter_map(|(method, price)| self.charge_challenge(offer, method.as_ref(), price, digest)),
+        );
         match &reader.accept {
             Some(accept) => {
                 accept.choose(challenges, |challenge| (challenge.method.as_str(), challenge.intent.as_str()))
@@ -98,14 +104,19 @@ impl Inner {
     }
 
     /// A fresh challenge of a charge.
-    fn charge_challenge(&self, offer: &Offer, amount: Amount, digest: Option<&str>) -> Option<Challenge> {
+    fn charge_challenge(
+        &self,
+        offer: &Offer,
+        method: &dyn PaymentMethod,
+        price: Amount,
+        digest: Option<&str>,
+    ) -> Option<Challenge> {
         let serial = self.serial();
-        let request = self.charge_request(amount, offer.route(), serial)?;
+        let request = method.request(price, offer.route(), self.charge_nonce(serial))?;
         let binding = Binding { digest, opaque: offer.opaque() };
         let (keys, realm) = (&self.config.keys, &self.config.realm);
         let expires = self.expires(CHARGE_LIFETIME_MS, serial);
-        let request = request.encode();
-        let mut challenge = Challenge::issue_for(keys, realm, charge::INTENT, &request, expires, binding);
+        let mut challenge = Challenge::issue_for(keys, realm, kind(method), &request, expires, binding);
         challenge.description.clone_from(&offer.route().description);
         Some(challenge)
     }
@@ -131,6 +142,9 @@ impl Inner {
             if let Ok(value) = HeaderValue::from_str(&challenge.to_header()) {
                 answer.headers_mut().append(WWW_AUTHENTICATE, value);
             }
+        }
+        if problem.kind.status() == 402 {
+            self.ask_exact(answer.headers_mut(), problem, offer, reader);
         }
         answer
     }

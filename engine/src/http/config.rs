@@ -1,11 +1,13 @@
 //! What the operator sets: which escrows are offered, for whom, and the door's bounds.
 
+use std::sync::Arc;
+
 use farebox_core::challenge::{ChallengeKeys, MethodDetails, Realm, Request};
 use farebox_core::channel::Advertised;
 use farebox_core::units::{Address, Amount, ChainId};
 use farebox_core::voucher::ProtocolVersion;
 
-use super::{FailureRate, RequestRate, Route};
+use super::{EvmCharge, FailureRate, PaymentMethod, RequestRate, Route};
 
 /// One escrow that clients may pay through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub struct DoorConfig {
     pub payee: Address,
     /// The TIP-20 token; a route may take others beside it.
     pub token: Address,
+    /// Ways to pay for one request at once beside transfers on chain, in the order in which they are offered.
+    pub methods: Vec<Arc<dyn PaymentMethod>>,
+    /// Authorizations for a token on another chain, which clients of x402 can pay with as well. Offered last.
+    pub evm: Option<Arc<EvmCharge>>,
     /// The least by which a voucher must rise: the same as the engine's policy, which enforces it.
     pub voucher_delta_min: Amount,
     /// Whether the server pays the fees of `open` and `topUp`: then the chain's side must have a sponsor. A route may
@@ -61,6 +67,8 @@ impl DoorConfig {
             escrows: Vec::new(),
             payee,
             token,
+            methods: Vec::new(),
+            evm: None,
             voucher_delta_min: Amount::ZERO,
             fee_payer: false,
             challenge_lifetime_ms: 24 * 3_600_000,

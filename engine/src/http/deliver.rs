@@ -61,19 +61,14 @@ impl Paid {
         B::Error: Into<BoxError>,
         E: Into<BoxError>,
     {
-        let answer = match answer {
+        let missing = "the service gave no answer; nothing was charged";
+        let answer = match success(answer, &self.channel(), missing) {
             Ok(answer) => answer,
-            Err(error) => {
-                let error: BoxError = error.into();
-                tracing::warn!(channel = %self.channel(), %error, "the service gave no answer");
+            Err(unpaid) => {
                 self.release().await;
-                return bad_gateway("the service gave no answer; nothing was charged");
+                return unpaid;
             }
         };
-        if !answer.status().is_success() {
-            self.release().await;
-            return unpaid(answer);
-        }
         let is_stream = headers::is_event_stream(answer.headers());
         match self.meter().clone() {
             Meter::SseEvent | Meter::OpenAiUsage(_) if is_stream => self.deliver_stream(answer).await,
@@ -210,8 +205,31 @@ impl Paid {
     }
 }
 
+/// The service's answer if it is a success, else what its client gets instead, which costs nothing. `payment` is what is
+/// told to the log.
+pub(super) fn success<B, E>(
+    answer: Result<Response<B>, E>,
+    payment: &dyn std::fmt::Display,
+    missing: &'static str,
+) -> Result<Response<B>, Response<DoorBody>>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+    E: Into<BoxError>,
+{
+    match answer {
+        Ok(answer) if answer.status().is_success() => Ok(answer),
+        Ok(answer) => Err(unpaid(answer)),
+        Err(error) => {
+            let error: BoxError = error.into();
+            tracing::warn!(%payment, %error, "the service gave no answer");
+            Err(bad_gateway(missing))
+        }
+    }
+}
+
 /// An answer that nobody pays for. A receipt of somebody else is none of ours.
-pub(super) fn unpaid<B>(answer: Response<B>) -> Response<DoorBody>
+fn unpaid<B>(answer: Response<B>) -> Response<DoorBody>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,

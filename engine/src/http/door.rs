@@ -7,9 +7,7 @@ use std::sync::atomic::AtomicU64;
 
 use farebox_core::challenge::rfc3339::UnixMillis;
 use farebox_core::challenge::snapshot::SessionSnapshot;
-use farebox_core::challenge::{
-    ChargeCredential, Credential, EchoError, Payload, ProblemType, Request, credential,
-};
+use farebox_core::challenge::{AnyCharge, Credential, EchoError, Payload, ProblemType, Request, credential};
 use farebox_core::channel::{Answer, Identity, Outcome, Rejection, Spend, Terms};
 use farebox_core::units::{Address, Amount, B256, ChannelId};
 use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Verifier, Voucher};
@@ -18,10 +16,12 @@ use http::{HeaderMap, Method, Response};
 use metrics::counter;
 
 use super::answer::{Balance, DoorBody, managed};
-use super::charge::{Charged, Charges};
+use super::charge::{Charged, Charges, TempoCharge};
 use super::config::{DoorConfig, Escrow};
+use super::evm::EvmCharge;
 use super::failures::{Failures, Requests};
 use super::flight::Flights;
+use super::method::PaymentMethod;
 use super::offer::{Offer, Quote};
 use super::problem::{self, Refused};
 use super::reader::Reader;
@@ -50,6 +50,8 @@ pub struct Asked<'a> {
     /// The digest of the body (RFC 9530: `sha-256=:...:`), if the caller has read it. Without one no challenge is bound
     /// to a body.
     pub body_digest: Option<&'a str>,
+    /// The path and the query, as the client sent them. Without them clients of x402 are not asked for anything.
+    pub target: Option<&'a str>,
     /// Who asks, as far as it is known: failures are counted by address.
     pub address: Option<IpAddr>,
 }
@@ -58,7 +60,8 @@ impl<'a> Asked<'a> {
     /// What a request's head says, without a digest of its body and without an address.
     pub fn of(parts: &'a http::request::Parts, body_is_empty: bool) -> Self {
         let (method, headers) = (&parts.method, &parts.headers);
-        Self { method, headers, body_is_empty, body_digest: None, address: None }
+        let target = parts.uri.path_and_query().map(http::uri::PathAndQuery::as_str);
+        Self { method, headers, body_is_empty, body_digest: None, target, address: None }
     }
 }
 
@@ -90,7 +93,7 @@ pub enum Decision {
     Answer(Response<DoorBody>),
     /// The service: the money is set aside. [`Paid::deliver`] takes the service's answer.
     Paid(Paid),
-    /// The service: a transfer paid for it. [`Charged::deliver`] takes the service's answer.
+    /// The service: one payment paid for it. [`Charged::deliver`] takes the service's answer.
     Charged(Box<Charged>),
 }
 
@@ -112,6 +115,12 @@ pub(super) struct Inner {
     pub(super) failures: Failures,
     pub(super) requests: Requests,
     pub(super) charges: Arc<Charges>,
+    /// Transfers on chain, if there is a chain.
+    pub(super) tempo: Option<Arc<TempoCharge>>,
+    /// The one that clients of x402 can use.
+    pub(super) exact: Option<Arc<EvmCharge>>,
+    /// All ways to pay at once, in the order in which they are offered.
+    pub(super) methods: Vec<Arc<dyn PaymentMethod>>,
     pub(super) challenge_serial: AtomicU64,
 }
 
@@ -174,6 +183,12 @@ impl Door {
         let challenge_serial = AtomicU64::new(clock.unix_millis());
         let failures = Failures::new(config.failures);
         let requests = Requests::new(config.requests);
+        let tempo = TempoCharge::new(&config, &chain);
+        let exact = config.evm.clone();
+        let mut methods: Vec<Arc<dyn PaymentMethod>> = Vec::new();
+        methods.extend(tempo.iter().map(|tempo| Arc::clone(tempo) as _));
+        methods.extend(config.methods.iter().cloned());
+        methods.extend(exact.iter().map(|exact| Arc::clone(exact) as _));
         let inner = Inner {
             failures,
             requests,
@@ -185,6 +200,9 @@ impl Door {
             transactions,
             streams: Arc::default(),
             charges: Arc::default(),
+            tempo,
+            exact,
+            methods,
             challenge_serial,
         };
         let inner = Arc::new(inner);
@@ -258,13 +276,16 @@ impl Inner {
         let now_ms = self.clock.unix_millis();
         self.admit(asked.address, now_ms)?;
         let values = asked.headers.get_all(AUTHORIZATION).iter().map(|value| value.as_bytes());
-        let Some(token) = credential::find(values).map_err(problem::malformed)? else {
+        let found = credential::find(values).map_err(problem::malformed)?;
+        let brings_exact = found.is_none() && self.brings_exact(&asked, offer);
+        if found.is_none() && !brings_exact {
             return Err(problem::payment_required());
-        };
+        }
         if let Some(wait_ms) = self.failures.address_waits(asked.address, now_ms) {
             counter!("farebox_door_limited_total", "limit" => "address").increment(1);
             return Err(problem::too_many_failures(wait_ms));
         }
+        let Some(token) = found else { return Ok(Step::Exact) };
         let credential = match SCRATCH.with_borrow_mut(|scratch| Credential::parse_with(token, scratch)) {
             Ok(credential) => credential,
             // Nearly everything is a session's; what is none may be a charge.

@@ -5,6 +5,7 @@
 //! (deposit, close request) is public.
 
 use farebox_core::challenge::proof::ProofError;
+use farebox_core::challenge::x402::BindingError;
 use farebox_core::challenge::{CredentialError, EchoError, Problem, ProblemType};
 use farebox_core::channel::Rejection;
 use farebox_core::units::{B256, ChannelId};
@@ -248,6 +249,25 @@ pub(super) fn bad_proof(error: &ProofError) -> Refused {
 pub(super) fn charge_in_flight() -> Refused {
     let problem = Problem::new(ProblemType::Conflict, "a request with this credential is being served");
     Box::new(problem.retry_after(RETRY_SOON_S))
+}
+
+/// A payment of x402 that is for something else.
+pub(super) fn other_payment(error: &BindingError) -> Refused {
+    refused(ProblemType::VerificationFailed, error.to_string())
+}
+
+/// Another credential was handed in for the same challenge.
+pub(super) fn other_credential() -> Refused {
+    let detail =
+        "the challenge was answered with another credential, which may have paid: send that one again";
+    refused(ProblemType::Conflict, detail)
+}
+
+/// Nobody knows yet whether a charge was paid.
+pub(super) fn charge_unknown() -> Refused {
+    let detail =
+        "it is not known yet whether the payment was made; send the same credential again, and no other";
+    Box::new(Problem::new(ProblemType::Unavailable, detail).retry_after(RETRY_LATER_S))
 }
 
 /// A charge that was delivered before.

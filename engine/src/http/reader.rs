@@ -17,13 +17,17 @@ pub(super) struct Reader<'a> {
     /// What the client says that it can pay with.
     pub(super) accept: Option<Accept>,
     pub(super) is_head: bool,
+    /// The method and the place that were asked for.
+    pub(super) method: Option<&'a Method>,
+    pub(super) target: Option<&'a str>,
 }
 
 impl<'a> Reader<'a> {
     /// Who asked.
     pub(super) fn of(asked: &Asked<'a>, spoken: Option<ProtocolVersion>) -> Self {
         let (accept, is_head) = (Accept::read(asked.headers), *asked.method == Method::HEAD);
-        Self { spoken, body_digest: asked.body_digest, accept, is_head }
+        let (body_digest, method, target) = (asked.body_digest, Some(asked.method), asked.target);
+        Self { spoken, body_digest, accept, is_head, method, target }
     }
 
     /// Whether the client wants to say who it is, to learn of its channel: it asks with `HEAD`, which buys nothing, and

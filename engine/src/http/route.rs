@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 
+use farebox_core::challenge::METHOD;
 use farebox_core::units::{Address, Amount};
 use http::HeaderName;
 
@@ -87,6 +88,9 @@ pub struct Route {
     pub other_tokens: Vec<TokenPrice>,
     /// What one request costs who pays it at once, by a transfer on chain (`charge`); `None` takes sessions alone.
     pub charge: Option<Amount>,
+    /// What one request costs who pays it at once in other ways, by the names of the door's methods
+    /// ([`super::DoorConfig::methods`]), in their units.
+    pub other_charges: BTreeMap<String, Amount>,
     /// Words for people, in visible ASCII.
     pub description: Option<String>,
     /// The server's own words, which clients repeat unchanged: names in visible ASCII, and texts.
@@ -121,6 +125,7 @@ impl Route {
             suggested_deposit: None,
             other_tokens: Vec::new(),
             charge: None,
+            other_charges: BTreeMap::new(),
             description: None,
             opaque: BTreeMap::new(),
             binds_body: false,
@@ -142,6 +147,17 @@ impl Route {
     /// Takes a transfer of `amount` for a request, beside the session.
     pub fn or_charge(self, amount: Amount) -> Self {
         Self { charge: Some(amount), ..self }
+    }
+
+    /// Takes a payment of `amount` by another method for a request, beside the session.
+    pub fn or_charge_by(mut self, method: impl Into<String>, amount: Amount) -> Self {
+        self.other_charges.insert(method.into(), amount);
+        self
+    }
+
+    /// What one request costs who pays it at once by a method; `None` when it is not taken here.
+    pub(super) fn charge_by(&self, method: &str) -> Option<Amount> {
+        if method == METHOD { self.charge } else { self.other_charges.get(method).copied() }
     }
 
     /// Takes one more token.

@@ -171,6 +171,7 @@ async fn from(world: &World, address: &str, header: &str) -> (u16, Option<u64>) 
         headers: &headers,
         body_is_empty: true,
         body_digest: None,
+        target: None,
         address,
     };
     match world.door.decide(asked, &world.route).await {

@@ -3,16 +3,20 @@
 
 mod answers;
 mod charge;
+mod evm;
 mod layer;
 mod limits;
 mod manage;
 mod many;
 mod meters;
+mod methods;
 mod money;
 mod offers;
 mod open;
 #[allow(dead_code, reason = "the fuzz targets call it by name")]
 mod parsers;
 mod stream;
+#[cfg(feature = "charge")]
+mod stripe;
 mod support;
 mod websocket;

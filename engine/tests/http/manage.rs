@@ -41,6 +41,7 @@ async fn a_post_that_is_known_to_have_no_body_is_empty_without_a_length() {
         headers: &headers,
         body_is_empty: true,
         body_digest: None,
+        target: None,
         address: None,
     };
     let decision = world.door.decide(asked, &world.route).await;

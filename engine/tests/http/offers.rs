@@ -62,6 +62,7 @@ async fn ask(world: &World, method: Method, header: Option<&str>, digest: Option
         headers: &headers,
         body_is_empty: false,
         body_digest: digest,
+        target: None,
         address: None,
     };
     match world.door.decide(asked, &world.route).await {
@@ -145,6 +146,7 @@ async fn an_offer_is_prepared_once_and_serves_many() {
             headers: &headers,
             body_is_empty: true,
             body_digest: None,
+            target: None,
             address: None,
         };
         let Decision::Answer(answer) = world.door.decide_offer(asked, &offer).await else { panic!("free") };

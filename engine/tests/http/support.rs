@@ -35,7 +35,7 @@ pub const PRICE: Amount = Amount::new(100);
 pub const CHARGED: Address = Address::repeat_byte(0xC4);
 pub const REALM: &str = "test.local";
 pub const SECRET: [u8; 32] = [7; 32];
-const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
+pub const NOW: UnixSeconds = UnixSeconds(1_800_000_000);
 
 /// A chain that does what it is told, and counts.
 #[derive(Default)]
@@ -229,7 +229,14 @@ impl World {
         let body_is_empty = method == Method::GET || method == Method::HEAD;
         self.door
             .decide(
-                Asked { method: &method, headers, body_is_empty, body_digest: None, address: None },
+                Asked {
+                    method: &method,
+                    headers,
+                    body_is_empty,
+                    body_digest: None,
+                    target: Some("/v1/quote?n=1"),
+                    address: None,
+                },
                 route,
             )
             .await

@@ -11,13 +11,19 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::fields::{decimal, field, lowercase};
-use super::request::{CHAIN_ID_DEFAULT, RequestError};
+use super::issued::Kind;
+use super::request::{self, RequestError};
 use super::rfc3339::{self, UnixMillis};
 use super::{CREDENTIAL_CHARS_MAX, CredentialError, Echo, FieldError, METHOD, base64url};
 use crate::units::{Address, Amount, B256, ChainId};
 
 /// The payment intent.
 pub const INTENT: &str = "charge";
+
+impl Kind<'static> {
+    /// A charge of the method `tempo`.
+    pub const CHARGE: Self = Self { method: METHOD, intent: INTENT };
+}
 
 /// What a transfer must be, or, with the amount zero, whose account is to be proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,9 +93,7 @@ impl ChargeRequest {
     ///
     /// What is wrong with it.
     pub fn decode(text: &str) -> Result<Self, RequestError> {
-        let json = base64url::decode(text).ok_or(RequestError::NotBase64Url)?;
-        let value: Value = serde_json::from_slice(&json).map_err(|_| RequestError::NotJson)?;
-        let object = value.as_object().ok_or(RequestError::NotJson)?;
+        let object = &request::decode_object(text)?;
         let none = Map::new();
         let details = field(object, "request.methodDetails").optional(|field| field.object())?;
         let details = details.unwrap_or(&none);
@@ -97,18 +101,74 @@ impl ChargeRequest {
             amount: field(object, "request.amount").amount(Amount::MAX)?,
             currency: field(object, "request.currency").address()?,
             recipient: field(object, "request.recipient").address()?,
-            chain_id: field(details, "request.methodDetails.chainId")
-                .optional(|field| field.integer())?
-                .map_or(CHAIN_ID_DEFAULT, ChainId),
+            chain_id: request::chain_id(details)?,
             memo: field(details, "request.methodDetails.memo").optional(|field| field.word())?,
-            fee_payer: field(details, "request.methodDetails.feePayer")
-                .optional(|field| field.boolean())?
-                .unwrap_or_default(),
+            fee_payer: request::fee_payer(details)?,
         })
     }
 }
 
-/// What a client sends to answer a charge.
+/// What a client sends to answer a charge of whatever method. Its payload is that method's matter.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AnyCharge {
+    /// The challenge that it answers.
+    pub challenge: Echo,
+    /// What it hands in: a bearer token.
+    pub payload: Map<String, Value>,
+    /// Who the client says that it is (a DID). Never believed.
+    pub source: Option<String>,
+}
+
+impl AnyCharge {
+    /// Reads what follows `Payment` in the header, if it answers a charge.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it; never what is in it.
+    pub fn parse(token: &str) -> Result<Self, CredentialError> {
+        if token.len() > CREDENTIAL_CHARS_MAX {
+            return Err(CredentialError::TooLong { found_chars: token.len() });
+        }
+        let json = base64url::decode(token).ok_or(CredentialError::NotBase64Url)?;
+        let value: Value = serde_json::from_slice(&json)
+            .map_err(|error| CredentialError::NotJson { line: error.line(), column: error.column() })?;
+        let object = value.as_object().ok_or(CredentialError::NotAnObject)?;
+        let challenge = field(object, "challenge").object()?;
+        field(challenge, "challenge.intent").literal(INTENT)?;
+        Ok(Self {
+            challenge: Echo::read(challenge)?,
+            payload: field(object, "payload").object()?.clone(),
+            source: field(object, "source").optional(|field| field.text())?.map(ToString::to_string),
+        })
+    }
+
+    /// Its payload as that of the method `tempo`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it; never what is in it.
+    pub fn tempo(&self) -> Result<ChargePayload, FieldError> {
+        ChargePayload::read(&self.payload)
+    }
+
+    /// Whether a token answers a charge, as far as that can be told: so errors speak of the right intent.
+    pub fn is_meant(token: &str) -> bool {
+        let read = || {
+            let value: Value = serde_json::from_slice(&base64url::decode(token)?).ok()?;
+            Some(value.get("challenge")?.get("intent")?.as_str()? == INTENT)
+        };
+        token.len() <= CREDENTIAL_CHARS_MAX && read().unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for AnyCharge {
+    /// Names the challenge alone: the rest is a bearer token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnyCharge({}, ..)", self.challenge.id)
+    }
+}
+
+/// What a client sends to answer a charge of the method `tempo`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ChargeCredential {
     /// The challenge that it answers.
@@ -137,30 +197,9 @@ impl ChargeCredential {
     ///
     /// What is wrong with it; never what is in it.
     pub fn parse(token: &str) -> Result<Self, CredentialError> {
-        if token.len() > CREDENTIAL_CHARS_MAX {
-            return Err(CredentialError::TooLong { found_chars: token.len() });
-        }
-        let json = base64url::decode(token).ok_or(CredentialError::NotBase64Url)?;
-        let value: Value = serde_json::from_slice(&json)
-            .map_err(|error| CredentialError::NotJson { line: error.line(), column: error.column() })?;
-        let object = value.as_object().ok_or(CredentialError::NotAnObject)?;
-        let challenge = field(object, "challenge").object()?;
-        field(challenge, "challenge.intent").literal(INTENT)?;
-        let payload = field(object, "payload").object()?;
-        Ok(Self {
-            challenge: Echo::read(challenge)?,
-            payload: ChargePayload::read(payload)?,
-            source: field(object, "source").optional(|field| field.text())?.map(ToString::to_string),
-        })
-    }
-
-    /// Whether a token answers a charge, as far as that can be told: so errors speak of the right intent.
-    pub fn is_meant(token: &str) -> bool {
-        let read = || {
-            let value: Value = serde_json::from_slice(&base64url::decode(token)?).ok()?;
-            Some(value.get("challenge")?.get("intent")?.as_str()? == INTENT)
-        };
-        token.len() <= CREDENTIAL_CHARS_MAX && read().unwrap_or_default()
+        let any = AnyCharge::parse(token)?;
+        let payload = any.tempo()?;
+        Ok(Self { challenge: any.challenge, payload, source: any.source })
     }
 
     /// The header value that a client sends.
@@ -219,11 +258,15 @@ impl fmt::Debug for ChargePayload {
 /// What a server says after it took a charge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChargeReceipt {
+    /// The method that was paid by.
+    pub method: String,
+    /// The chain of the payment, where the method's receipts name it.
+    pub chain_id: Option<ChainId>,
     /// When the answer was given.
     pub timestamp: UnixMillis,
     /// The challenge that was answered.
     pub challenge_id: String,
-    /// The transaction, or the challenge of a proof.
+    /// The payment's own name, such as its transaction; the challenge of a proof.
     pub reference: String,
 }
 
@@ -231,9 +274,11 @@ pub struct ChargeReceipt {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct WireReceipt<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chain_id: Option<u64>,
     challenge_id: &'a str,
     intent: &'static str,
-    method: &'static str,
+    method: &'a str,
     reference: &'a str,
     status: &'static str,
     timestamp: String,
@@ -243,9 +288,10 @@ impl ChargeReceipt {
     /// The value of the `Payment-Receipt` header.
     pub fn to_header(&self) -> String {
         let wire = WireReceipt {
+            chain_id: self.chain_id.map(|chain_id| chain_id.0),
             challenge_id: &self.challenge_id,
             intent: INTENT,
-            method: METHOD,
+            method: &self.method,
             reference: &self.reference,
             status: "success",
             timestamp: rfc3339::format_millis(self.timestamp),
@@ -290,7 +336,7 @@ mod tests {
         let (keys, realm) = (ChallengeKeys::new(key), Realm::new("r").expect("a realm"));
         let expires = UnixMillis(2_000);
         let text = request().encode();
-        let challenge = Challenge::issue_for(&keys, &realm, INTENT, &text, expires, Binding::default());
+        let challenge = Challenge::issue_for(&keys, &realm, Kind::CHARGE, &text, expires, Binding::default());
         for payload in [
             ChargePayload::Transaction(alloc::vec![0x76, 1]),
             ChargePayload::Hash(B256::repeat_byte(1)),
@@ -302,11 +348,17 @@ mod tests {
             let token = header.strip_prefix("Payment ").expect("the scheme");
             let read = ChargeCredential::parse(token).expect("our own");
             assert_eq!(read, sent);
-            assert!(ChargeCredential::is_meant(token));
+            assert!(AnyCharge::is_meant(token));
             assert!(Credential::parse(token).is_err(), "no session");
-            assert_eq!(read.challenge.authenticate_for(INTENT, &keys, &realm, UnixMillis(1_999)), Ok(()));
-            let expired = read.challenge.authenticate_for(INTENT, &keys, &realm, expires);
+            assert_eq!(
+                read.challenge.authenticate_for(Kind::CHARGE, &keys, &realm, UnixMillis(1_999)),
+                Ok(())
+            );
+            let expired = read.challenge.authenticate_for(Kind::CHARGE, &keys, &realm, expires);
             assert!(matches!(expired, Err(EchoError::Expired { .. })));
+            let other = Kind { method: "stripe", intent: INTENT };
+            let posing = read.challenge.authenticate_for(other, &keys, &realm, UnixMillis(1));
+            assert_eq!(posing, Err(EchoError::Unknown), "another method's");
             assert_eq!(
                 read.challenge.authenticate(&keys, &realm, UnixMillis(1)),
                 Err(EchoError::Unknown),
@@ -315,7 +367,10 @@ mod tests {
         }
         let session = Challenge::issue_encoded(&keys, &realm, &text, expires, Binding::default());
         let echo = Echo::of(&session);
-        assert_eq!(echo.authenticate_for(INTENT, &keys, &realm, UnixMillis(1)), Err(EchoError::Unknown));
+        assert_eq!(
+            echo.authenticate_for(Kind::CHARGE, &keys, &realm, UnixMillis(1)),
+            Err(EchoError::Unknown)
+        );
     }
 
     #[test]
@@ -334,6 +389,6 @@ mod tests {
             let error = ChargeCredential::parse(&token(payload)).expect_err("refused").to_string();
             assert!(error.starts_with(found), "{error}");
         }
-        assert!(!ChargeCredential::is_meant("!!"));
+        assert!(!AnyCharge::is_meant("!!"));
     }
 }

@@ -10,7 +10,7 @@ use core::fmt;
 use serde_json::{Map, Value};
 
 use super::rfc3339::{self, UnixMillis};
-use crate::units::{Address, Amount, B256, ChannelId};
+use crate::units::{Address, Amount, B256, ChannelId, UnixSeconds};
 use crate::voucher::v2::Descriptor;
 
 /// What is wrong with one field.
@@ -133,6 +133,15 @@ impl<'a> Field<'a> {
     /// An unsigned integer.
     pub(super) fn integer(self) -> Result<u64, FieldError> {
         self.required("an unsigned integer", Value::as_u64)
+    }
+
+    /// Seconds since 1970, as a decimal string.
+    pub(super) fn seconds(self) -> Result<UnixSeconds, FieldError> {
+        self.required("a decimal string of seconds since 1970", |value| {
+            let text = value.as_str()?;
+            let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            is_number.then(|| text.parse().ok()).flatten().map(UnixSeconds)
+        })
     }
 
     /// An amount of at most `maximum`.

@@ -79,6 +79,20 @@ pub struct Challenge {
     pub description: Option<String>,
 }
 
+/// How a challenge wants to be paid: the method, and what the money is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind<'a> {
+    /// The payment method.
+    pub method: &'a str,
+    /// The payment intent.
+    pub intent: &'a str,
+}
+
+impl Kind<'static> {
+    /// The session, which most challenges here ask for.
+    pub const SESSION: Self = Self { method: METHOD, intent: INTENT };
+}
+
 /// What a challenge is bound to beside its request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Binding<'a> {
@@ -105,14 +119,14 @@ impl Challenge {
         expires: UnixMillis,
         binding: Binding<'_>,
     ) -> Self {
-        Self::issue_for(keys, realm, INTENT, request, expires, binding)
+        Self::issue_for(keys, realm, Kind::SESSION, request, expires, binding)
     }
 
-    /// The same for another intent of the method.
+    /// The same for another method or intent.
     pub fn issue_for(
         keys: &ChallengeKeys,
         realm: &Realm,
-        intent: &str,
+        kind: Kind<'_>,
         request: &str,
         expires: UnixMillis,
         binding: Binding<'_>,
@@ -122,8 +136,8 @@ impl Challenge {
         let Binding { digest, opaque } = binding;
         let id = keys.sign(&[
             realm.as_str(),
-            METHOD,
-            intent,
+            kind.method,
+            kind.intent,
             request,
             &expires,
             digest.unwrap_or_default(),
@@ -132,8 +146,8 @@ impl Challenge {
         Self {
             id,
             realm: realm.to_string(),
-            method: METHOD.into(),
-            intent: intent.into(),
+            method: kind.method.into(),
+            intent: kind.intent.into(),
             request: request.into(),
             expires: Some(expires),
             digest: slot(digest),
@@ -279,6 +293,16 @@ impl Echo {
         Value::Object(members)
     }
 
+    /// How it says that it was to be paid.
+    pub fn kind(&self) -> Kind<'_> {
+        Kind { method: &self.method, intent: &self.intent }
+    }
+
+    /// The realm that it names.
+    pub fn realm(&self) -> &str {
+        &self.realm
+    }
+
     /// The request as it is on the wire.
     pub fn request(&self) -> &str {
         &self.request
@@ -313,18 +337,18 @@ impl Echo {
         realm: &Realm,
         now: UnixMillis,
     ) -> Result<(), EchoError> {
-        self.authenticate_for(INTENT, keys, realm, now)
+        self.authenticate_for(Kind::SESSION, keys, realm, now)
     }
 
-    /// The same for a challenge of another intent of the method.
+    /// The same for a challenge of another method or intent.
     pub fn authenticate_for(
         &self,
-        intent: &str,
+        kind: Kind<'_>,
         keys: &ChallengeKeys,
         realm: &Realm,
         now: UnixMillis,
     ) -> Result<(), EchoError> {
-        let ours = self.realm == realm.as_str() && self.method == METHOD && self.intent == intent;
+        let ours = self.realm == realm.as_str() && self.method == kind.method && self.intent == kind.intent;
         let expires = self.expires.as_deref().unwrap_or_default();
         let slots = [
             self.realm.as_str(),

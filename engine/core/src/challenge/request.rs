@@ -6,7 +6,7 @@
 use alloc::string::{String, ToString};
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::fields::{decimal, field, lowercase};
 use super::{FieldError, base64url};
@@ -122,9 +122,7 @@ impl Request {
 
     /// Reads a `request` parameter, in whatever order and letter case its members are.
     pub fn decode(text: &str) -> Result<Self, RequestError> {
-        let json = base64url::decode(text).ok_or(RequestError::NotBase64Url)?;
-        let value: Value = serde_json::from_slice(&json).map_err(|_| RequestError::NotJson)?;
-        let object = value.as_object().ok_or(RequestError::NotJson)?;
+        let object = &decode_object(text)?;
         let details = field(object, "request.methodDetails").object()?;
         let protocol =
             field(details, "request.methodDetails.sessionProtocol").optional(|field| field.text())?;
@@ -152,9 +150,7 @@ impl Request {
             suggested_deposit: field(object, "request.suggestedDeposit")
                 .optional(|field| field.amount(maximum))?,
             details: MethodDetails {
-                chain_id: field(details, "request.methodDetails.chainId")
-                    .optional(|field| field.integer())?
-                    .map_or(CHAIN_ID_DEFAULT, ChainId),
+                chain_id: chain_id(details)?,
                 escrow: field(details, "request.methodDetails.escrowContract").address()?,
                 protocol,
                 operator: field(details, "request.methodDetails.operator")
@@ -163,9 +159,7 @@ impl Request {
                 voucher_delta_min: field(details, "request.methodDetails.minVoucherDelta")
                     .optional(|field| field.amount(maximum))?
                     .unwrap_or_default(),
-                fee_payer: field(details, "request.methodDetails.feePayer")
-                    .optional(|field| field.boolean())?
-                    .unwrap_or_default(),
+                fee_payer: fee_payer(details)?,
             },
         })
     }
@@ -186,6 +180,24 @@ impl Request {
     pub fn same_price(&self, other: &Self) -> bool {
         self.same_terms(other) && self.amount == other.amount && self.unit_type == other.unit_type
     }
+}
+
+/// The JSON object in a `request` parameter, of whatever method.
+pub(super) fn decode_object(text: &str) -> Result<Map<String, Value>, RequestError> {
+    let json = base64url::decode(text).ok_or(RequestError::NotBase64Url)?;
+    serde_json::from_slice(&json).map_err(|_| RequestError::NotJson)
+}
+
+/// The chain of `methodDetails`.
+pub(super) fn chain_id(details: &Map<String, Value>) -> Result<ChainId, FieldError> {
+    let chain_id = field(details, "request.methodDetails.chainId").optional(|field| field.integer())?;
+    Ok(chain_id.map_or(CHAIN_ID_DEFAULT, ChainId))
+}
+
+/// Whether `methodDetails` promise to pay the fees.
+pub(super) fn fee_payer(details: &Map<String, Value>) -> Result<bool, FieldError> {
+    let fee_payer = field(details, "request.methodDetails.feePayer").optional(|field| field.boolean())?;
+    Ok(fee_payer.unwrap_or_default())
 }
 
 /// The largest amount that the protocol's escrow can hold.

@@ -105,6 +105,7 @@ impl Desk {
             headers: &headers,
             body_is_empty: true,
             body_digest: None,
+            target: None,
             address: self.sale.address,
         };
         match self.sale.door.decide_offer(asked, &self.sale.offer).await {
