@@ -292,7 +292,7 @@ fn transport(
     };
     let meter = price.map(|price| &price.meter);
     let needed = match (transport, meter) {
-        (Transport::WebSocket | Transport::Mcp, _) if price.is_some_and(Price::is_charged) => {
+        (Transport::WebSocket | Transport::Mcp, _) if price.is_some_and(|price| price.is_charged()) => {
             "\"http\" with a charge: it pays for one whole answer"
         }
         (Transport::Http | Transport::Mcp, Some(Meter::WebSocketMessage)) => {

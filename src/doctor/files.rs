@@ -126,6 +126,13 @@ pub(super) fn keys(config: &Config, findings: &mut Vec<Finding>) {
             Err(error) => refused(WEBHOOK, &error),
         });
     }
+    if config.stripe.is_some() {
+        const STRIPE: &str = "keys.stripe";
+        findings.push(match keys::stripe_key(config) {
+            Ok(_) => Finding::ok(STRIPE, "mode and content are right; charges by Stripe are made with it"),
+            Err(error) => refused(STRIPE, &error),
+        });
+    }
     if let Some(files) = &config.server.tls {
         const TLS: &str = "tls";
         findings.push(match Tls::load(files) {
@@ -174,6 +181,8 @@ fn refused(check: &'static str, error: &KeyError) -> Finding {
         KeyError::Variable { variable, .. } => format!("set {variable} to 64 hex digits, or unset it"),
         KeyError::NoService { feature, .. } => {
             format!("use a program that was built with --features {feature}, or payee.key_file")
+        KeyError::Stripe { .. } => {
+            "copy the secret key from Stripe's dashboard; nothing else may be in its place".into()
         }
         KeyError::Stranger { .. } => {
             "use the payee's key, or correct payee.address (or payee.operator) if the key is right".into()

@@ -154,6 +154,8 @@ enum Step {
     Charge(String),
     /// To say why not.
     Refused(Refused),
+    /// A payment in the words of x402.
+    Exact,
 }
 
 /// What a challenge of ours asked.
@@ -289,7 +291,7 @@ impl Inner {
         let credential = match SCRATCH.with_borrow_mut(|scratch| Credential::parse_with(token, scratch)) {
             Ok(credential) => credential,
             // Nearly everything is a session's; what is none may be a charge.
-            Err(_) if ChargeCredential::is_meant(token) => return Ok(Step::Charge(token.into())),
+            Err(_) if AnyCharge::is_meant(token) => return Ok(Step::Charge(token.into())),
             Err(error) => return Err(problem::malformed(error)),
         };
         let is_paid = matches!(credential.payload, Payload::Open(_) | Payload::Voucher(_))
@@ -321,6 +323,7 @@ impl Inner {
             Step::Paying(reserving) => self.paid(reserving.await),
             Step::Other { checked, is_paid } => self.other(*checked, is_paid, asked, offer).await,
             Step::Charge(token) => self.charged(asked, offer, &token).await,
+            Step::Exact => self.charged_exact(asked, offer).await,
             Step::Refused(problem) => Err(problem),
         }
     }

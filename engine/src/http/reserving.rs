@@ -36,7 +36,11 @@ struct Work {
 }
 
 impl Reserving {
-    pub(super) fn begin(door: &Arc<Inner>, terms: Box<Terms>, voucher: AnySignedVoucher) -> Result<Self, Refused> {
+    pub(super) fn begin(
+        door: &Arc<Inner>,
+        terms: Box<Terms>,
+        voucher: AnySignedVoucher,
+    ) -> Result<Self, Refused> {
         let units = terms.offer.route().reserve_units.max(1);
         let amount = terms.price.checked_mul(units);
         let amount = amount.ok_or_else(|| problem::rejection(&Rejection::AmountTooLarge, terms.channel))?;
