@@ -181,6 +181,7 @@ fn refused(check: &'static str, error: &KeyError) -> Finding {
         KeyError::Variable { variable, .. } => format!("set {variable} to 64 hex digits, or unset it"),
         KeyError::NoService { feature, .. } => {
             format!("use a program that was built with --features {feature}, or payee.key_file")
+        }
         KeyError::Stripe { .. } => {
             "copy the secret key from Stripe's dashboard; nothing else may be in its place".into()
         }
