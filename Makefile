@@ -86,6 +86,9 @@ test-long: setup
 	# Charges by Stripe are in no build that does not ask for them.
 	cargo build --locked --features charge
 	node --test tests/charge/*.test.mjs
+	# Traces, and their SDK.
+	cargo test --locked --features otel --bin farebox traces::
+	cargo test --locked --features otel --test otel
 	# Its package comes from PyPI.
 	cargo build --locked
 	node --test tests/docs/python-client.mjs

@@ -314,15 +314,8 @@ enum Command {
 struct Action {
     /// The channel's id: 0x and 64 hex digits.
     id: String,
-    /// The configuration that names the admin address and the admin key.
-    #[arg(short, long, value_name = "FILE")]
-    config: PathBuf,
-    /// The running server's admin address, when it is not the configured one.
-    #[arg(long, value_name = "ADDRESS")]
-    admin: Option<std::net::SocketAddr>,
-    /// The channel as JSON instead of text.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    server: Server,
 }
 
 /// What is done with one payer, likewise.
@@ -330,6 +323,13 @@ struct Action {
 struct PayerAction {
     /// The payer's address: 0x and 40 hex digits.
     payer: String,
+    #[command(flatten)]
+    server: Server,
+}
+
+/// The server that is told to, and how its answer is shown.
+#[derive(Debug, Args)]
+struct Server {
     /// The configuration that names the admin address and the admin key.
     #[arg(short, long, value_name = "FILE")]
     config: PathBuf,
@@ -339,6 +339,12 @@ struct PayerAction {
     /// JSON instead of text.
     #[arg(long)]
     json: bool,
+}
+
+impl Server {
+    fn act(&self, act: Act, whom: &str) -> End {
+        act::run(&self.config, act, whom, self.admin, self.json)
+    }
 }
 
 /// How the program ends.
@@ -371,9 +377,11 @@ fn end_with(end: End, error: &dyn std::error::Error) -> End {
 impl Cli {
     /// Does what was asked.
     pub fn run(self) -> End {
-        if let Err(error) = logging::start() {
-            return end_with(End::Refused, &error);
-        }
+        // Until the end: it sends the last traces.
+        let _logging = match logging::start() {
+            Ok(logging) => logging,
+            Err(error) => return end_with(End::Refused, &error),
+        };
         match self.command {
             Command::Serve { config, check_config: true, .. } => serve::check(&config),
             Command::Serve { config, check_config: false, take_over } => serve::run(&config, take_over),
@@ -399,24 +407,16 @@ impl Cli {
                 restore::run(&config, from.as_deref(), reconcile.then_some(retire), json)
             }
             Command::Channel { id, config, json } => channel::run(&config, &id, json),
-            Command::SettleNow(Action { id, config, admin, json }) => {
-                act::run(&config, Act::Settle, &id, admin, json)
+            Command::SettleNow(Action { id, server }) => server.act(Act::Settle, &id),
+            Command::Close(Action { id, server }) => server.act(Act::Close, &id),
+            Command::Quarantine { action: Action { id, server }, seconds } => {
+                server.act(Act::Quarantine(seconds), &id)
             }
-            Command::Close(Action { id, config, admin, json }) => {
-                act::run(&config, Act::Close, &id, admin, json)
+            Command::Release(Action { id, server }) => server.act(Act::Release, &id),
+            Command::Deny { payer: PayerAction { payer, server }, seconds } => {
+                server.act(Act::Deny(seconds), &payer)
             }
-            Command::Quarantine { action: Action { id, config, admin, json }, seconds } => {
-                act::run(&config, Act::Quarantine(seconds), &id, admin, json)
-            }
-            Command::Release(Action { id, config, admin, json }) => {
-                act::run(&config, Act::Release, &id, admin, json)
-            }
-            Command::Deny { payer: PayerAction { payer, config, admin, json }, seconds } => {
-                act::run(&config, Act::Deny(seconds), &payer, admin, json)
-            }
-            Command::Allow(PayerAction { payer, config, admin, json }) => {
-                act::run(&config, Act::Allow, &payer, admin, json)
-            }
+            Command::Allow(PayerAction { payer, server }) => server.act(Act::Allow, &payer),
             Command::Completions { shell } => completions::completions(shell),
             Command::Man { dir } => completions::man(dir.as_deref()),
             Command::Devnet { port, chain_id } => devnet::run(port, chain_id),

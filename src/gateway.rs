@@ -24,8 +24,10 @@ use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use metrics::counter;
+use tracing::Instrument as _;
 
 use crate::config::{Config, Fare, Found, Price, Routes, SERVES, Transport, read_path};
+use crate::traces;
 
 mod body;
 mod digest;
@@ -127,6 +129,7 @@ impl Gateway {
             Found::OtherMethods(methods) => return Err(Problem::Method(methods)),
             Found::Nothing => return Err(Problem::NoRoute),
         };
+        traces::note_route(&route.pattern);
         self.check_size(&request)?;
         let body_is_empty = request.body().is_end_stream();
         let mut request = request.map(|body| self.bounded(body));
@@ -170,19 +173,22 @@ impl Gateway {
             target: request.uri().path_and_query().map(http::uri::PathAndQuery::as_str),
             address: self.client(&request, peer),
         };
-        let paid = match self.door.decide_offer(asked, offer).await {
+        let paid = match self.door.decide_offer(asked, offer).instrument(traces::door()).await {
             Decision::Answer(answer) => return Ok(answer),
             Decision::Paid(paid) => paid,
             Decision::Charged(charged) => {
                 let answer = self.send(peer, request, false).await?;
-                return Ok(charged.deliver(Ok::<_, std::io::Error>(answer)).await);
+                return Ok(charged
+                    .deliver(Ok::<_, std::io::Error>(answer))
+                    .instrument(traces::books())
+                    .await);
             }
         };
         if let Some(wanted) = wanted {
             return self.pass_socket(peer, request, wanted, Some(paid)).await;
         }
         match self.send(peer, request, paid.reads_body()).await {
-            Ok(answer) => Ok(paid.deliver(Ok::<_, std::io::Error>(answer)).await),
+            Ok(answer) => Ok(paid.deliver(Ok::<_, std::io::Error>(answer)).instrument(traces::books()).await),
             Err(problem) => {
                 paid.release().await;
                 Err(problem)
@@ -262,7 +268,8 @@ impl Gateway {
             is_tls: self.is_tls,
         };
         headers::to_upstream(&mut parts.headers, client, plain_body);
-        let mut answer = self.upstream.send(Request::from_parts(parts, body)).await?;
+        let span = traces::upstream(&mut parts.headers);
+        let mut answer = self.upstream.send(Request::from_parts(parts, body)).instrument(span).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Problem::UpstreamAnswer(
                 "the service behind this gateway switched protocols unasked",
@@ -277,7 +284,10 @@ impl Gateway {
 
 impl Handler for Gateway {
     async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
-        let answer = self.answer(peer, request).await.unwrap_or_else(|problem| problem.response());
+        let span = traces::request(request.method(), request.headers());
+        let answered = self.answer(peer, request).instrument(span.clone()).await;
+        let answer = answered.unwrap_or_else(|problem| problem.response());
+        traces::note_status(&span, answer.status().as_u16());
         let class = match answer.status().as_u16() / 100 {
             1 => "1xx",
             2 => "2xx",

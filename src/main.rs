@@ -19,6 +19,7 @@ mod logging;
 mod notify;
 mod serve;
 mod signals;
+mod traces;
 mod view;
 mod web_client;
 mod webhook;

@@ -53,6 +53,7 @@ mod settlement;
 pub mod signer;
 mod sponsor;
 mod submit;
+mod trace;
 pub mod transaction;
 mod watcher;
 pub mod watchtower;

@@ -20,6 +20,7 @@ use farebox_engine::{Clock, Engine, Step, Verdict};
 use farebox_settlement_plan::attempt::EXPIRY_MARGIN_SECONDS;
 use farebox_settlement_plan::gas::{FeePolicy, GasPrice, Offer, Pressure};
 use farebox_settlement_plan::{Attempt, Observation};
+use tracing::Instrument as _;
 
 use self::conclude::Concluded;
 use self::simulate::Simulated;
@@ -31,6 +32,7 @@ use crate::history::{History, SentFate, SentTransaction};
 use crate::intent::{IntendedCall, Intent, retry_busy};
 use crate::signer::{Order, PayeeSigner};
 use crate::submit::find_refused;
+use crate::trace;
 
 /// Gas beyond the estimate, in percent: state may change between the estimate and the block.
 const GAS_MARGIN_PERCENT: u64 = 25;
@@ -207,7 +209,13 @@ impl Sender {
             valid_before: now.saturating_add(close.validity_seconds),
         };
         let valid_before = order.valid_before;
-        let signed = self.signer.sign(order).await.map_err(|error| Failure::unavailable(&error))?;
+        let signed = self
+            .signer
+            .sign(order)
+            .instrument(trace::sign())
+            .await
+            .map_err(|error| Failure::unavailable(&error))?;
+        trace::note_transaction(signed.tx_hash);
         Ok(Intent {
             tx_hash: signed.tx_hash,
             sender: self.signer.address(),

@@ -87,12 +87,9 @@ pub(super) async fn deny_payer(
     Query(term): Query<Term>,
     headers: HeaderMap,
 ) -> Response {
-    match permitted(&admin, &headers) {
+    match permitted_payer(&admin, &headers, &payer) {
         Err(refusal) => *refusal,
-        Ok(denials) => match read_address(&payer) {
-            Some(payer) => deny(denials, Subject::Payer(payer), &term).await,
-            None => bad_address(),
-        },
+        Ok((denials, payer)) => deny(denials, payer, &term).await,
     }
 }
 
@@ -102,13 +99,21 @@ pub(super) async fn allow_payer(
     Path(payer): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    match permitted(&admin, &headers) {
+    match permitted_payer(&admin, &headers, &payer) {
         Err(refusal) => *refusal,
-        Ok(denials) => match read_address(&payer) {
-            Some(payer) => allow(denials, Subject::Payer(payer)).await,
-            None => bad_address(),
-        },
+        Ok((denials, payer)) => allow(denials, payer).await,
     }
+}
+
+/// The payer of an action that is permitted.
+fn permitted_payer<'a>(
+    admin: &'a Admin,
+    headers: &HeaderMap,
+    payer: &str,
+) -> Result<(&'a Denials, Subject), Box<Response>> {
+    let denials = permitted(admin, headers)?;
+    let payer = read_address(payer).ok_or_else(|| Box::new(bad_address()))?;
+    Ok((denials, Subject::Payer(payer)))
 }
 
 fn permitted<'a>(admin: &'a Admin, headers: &HeaderMap) -> Result<&'a Denials, Box<Response>> {

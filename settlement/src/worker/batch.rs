@@ -10,6 +10,7 @@ use farebox_engine::{EngineError, Reply, Step, Verdict};
 use farebox_settlement_plan::planner::{Action, Batch, Planned, Why};
 use farebox_settlement_plan::{ClaimCall, plan_close, plan_settle};
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::Tools;
 use super::look::Asks;
@@ -19,6 +20,7 @@ use crate::client::ChannelOnChain;
 use crate::fail_points::{FailPoint, reach};
 use crate::intent::{IntendedCall, Intent, retry_busy};
 use crate::sender::Sent;
+use crate::trace;
 
 /// A transaction to be made.
 #[derive(Debug)]
@@ -82,7 +84,9 @@ impl Tools {
         reach(FailPoint::Fixed);
         let mut open = Vec::new();
         for part in self.by_length(claims) {
-            let Sent { claimed: sent, open: unknown } = self.sender.send(part, fee_token, order.tries).await;
+            let span = trace::claim(part.len(), order.tries);
+            let sending = self.sender.send(part, fee_token, order.tries).instrument(span);
+            let Sent { claimed: sent, open: unknown } = sending.await;
             claimed.extend(sent);
             open.extend(unknown);
         }
