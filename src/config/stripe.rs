@@ -89,7 +89,7 @@ mod tests {
         change(&mut raw);
         let mut problems = Problems::new(Default::default());
         let stripe = stripe(Some(&raw), Path::new("/etc"), &mut problems).flatten();
-        let found = problems.into_vec().iter().map(ToString::to_string);
+        let found = problems.into_vec().into_iter().map(|problem| problem.to_string());
         (stripe, found.filter(|problem| !problem.starts_with("stripe: ")).collect())
     }
 

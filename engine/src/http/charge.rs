@@ -88,7 +88,7 @@ impl Charged {
         let missing = "the service gave no answer; the same credential may be used again";
         let answer = match deliver::success(answer, &self.receipt.reference, missing) {
             Ok(answer) => answer,
-            Err(unpaid) => return unpaid,
+            Err(unpaid) => return *unpaid,
         };
         let key = self.turn.key;
         if let Err(error) = self.inner.use_up(key, self.expires).await {

@@ -66,7 +66,7 @@ impl Paid {
             Ok(answer) => answer,
             Err(unpaid) => {
                 self.release().await;
-                return unpaid;
+                return *unpaid;
             }
         };
         let is_stream = headers::is_event_stream(answer.headers());
@@ -89,7 +89,11 @@ impl Paid {
         }
     }
 
-    /// So many units, charged before the body. Not an `async` function: what those are given is kept twice.
+    /// So many units, charged before the body.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "what an async function is given is kept twice while it waits"
+    )]
     fn deliver_whole<B>(
         mut self,
         answer: Response<B>,
@@ -211,7 +215,7 @@ pub(super) fn success<B, E>(
     answer: Result<Response<B>, E>,
     payment: &dyn std::fmt::Display,
     missing: &'static str,
-) -> Result<Response<B>, Response<DoorBody>>
+) -> Result<Response<B>, Box<Response<DoorBody>>>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -219,11 +223,11 @@ where
 {
     match answer {
         Ok(answer) if answer.status().is_success() => Ok(answer),
-        Ok(answer) => Err(unpaid(answer)),
+        Ok(answer) => Err(Box::new(unpaid(answer))),
         Err(error) => {
             let error: BoxError = error.into();
             tracing::warn!(%payment, %error, "the service gave no answer");
-            Err(bad_gateway(missing))
+            Err(Box::new(bad_gateway(missing)))
         }
     }
 }

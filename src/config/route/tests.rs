@@ -93,6 +93,8 @@ fn raw(path: &str, methods: Option<&[&str]>) -> raw::Route {
         description: None,
         bind_body: false,
         opaque: None,
+        stripe: None,
+        x402: None,
         charge: None,
         sponsored: true,
         paid_empty_post: false,
