@@ -162,7 +162,7 @@ function http() {
   const times = (value) => (value ? `${number(value)} ×` : '–')
   const table = measuredRows.map((one) => [
     SERVERS[one.server]?.[0] ?? one.server, number(one.inFlight), rate(one.requestsPerSecond), micros(one.serverCpuMicroseconds),
-    times(one.ratioToBare), times(one.requestsPerSecond / of('bare', one.inFlight)?.requestsPerSecond),
+    times(one.serverCpuMicroseconds / of('bare', one.inFlight)?.serverCpuMicroseconds), times(one.requestsPerSecond / of('bare', one.inFlight)?.requestsPerSecond),
     ...[one.p50Microseconds, one.p99Microseconds, one.p999Microseconds].map((us) => (us ? micros(us) : '–')),
   ])
   const notes = [
@@ -176,7 +176,7 @@ function http() {
     const isMissed = streams.idleBytes > IDLE_STREAM_BYTES_GOAL
     notes.push(
       `${number(streams.streams)} metered streams at once, each paying as it goes, for ${number(streams.seconds)} s (\`make bench-streams\`): ${number(streams.events)} events, in order and each once, ${number(streams.vouchers)} vouchers; no event came unpaid, and the books hold what was delivered. The longest silence of a stream that speaks every second was ${number(streams.longestGapMilliseconds)} ms. An event cost the server ${micros(streams.serverCpuMicroseconds)}.`,
-      `A stream that waits takes ${number(Math.round(streams.idleBytes))} B of the server: ${number(Math.round(streams.idleBareBytes))} B are the connection, its buffers and its task in hyper and axum, which a stream without payment takes as well, and ${number(Math.round(ours))} B are the layer's. The goal is ${number(IDLE_STREAM_BYTES_GOAL)} B for all of it${isMissed ? `; it is **missed**${ours < IDLE_STREAM_BYTES_GOAL ? ', by what hyper and axum take' : ''}` : ''}.`,
+      `A stream that waits takes ${number(Math.round(streams.idleBytes))} B of the server. Without payment it takes ${number(Math.round(streams.idleBareBytes))} B: its connection and its task in hyper and axum${ours ? `; the layer adds ${number(Math.round(ours))} B` : ''}. The goal is ${number(IDLE_STREAM_BYTES_GOAL)} B for all of it${isMissed ? `; it is **missed**${ours < IDLE_STREAM_BYTES_GOAL ? ', by what a connection of HTTP/1.1 takes with no layer at all: hyper alone keeps two buffers of 8,192 B for each' : ''}` : ''}.${streams.idleHttp2Bytes === undefined ? '' : ` Where a hundred streams share a connection of HTTP/2, one takes ${number(Math.round(streams.idleHttp2Bytes))} B, and ${number(Math.round(streams.idleHttp2BareBytes))} B without the layer.`}`,
     )
   }
   const entries = measuredRows.map((one) => ({ name: `${SERVERS[one.server]?.[0] ?? one.server}, ${number(one.inFlight)} at once`, value: one.serverCpuMicroseconds, isOurs: ['layer', 'gateway'].includes(one.server) }))

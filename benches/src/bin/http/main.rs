@@ -23,11 +23,12 @@
 //! | [`server`] | the service, bare and behind the layer |
 //! | [`mpp_server`] | a peer: the server of crate `mpp` |
 //! | [`load`], [`wire`] | connections that each have one request on its way |
-//! | [`streams`] | metered streams, all at once |
+//! | [`streams`], [`http2`] | metered streams, all at once |
 //! | [`process`] | processes, and what they cost |
 //! | [`words`] | how long the words of a request take to read, beside the Rust SDK |
 
 mod cases;
+mod http2;
 mod load;
 mod mpp_server;
 mod net;
@@ -152,6 +153,10 @@ fn run_streams() -> Result<(), String> {
         "memory of a stream that waits: {:.0} bytes, {:.0} without the layer",
         seen.idle_bytes, seen.idle_bare_bytes
     );
+    println!(
+        "the same, a hundred on each connection of HTTP/2: {:.0} bytes, {:.0} without the layer",
+        seen.idle_http2_bytes, seen.idle_http2_bare_bytes
+    );
     let mut result = Report::read();
     result.set(
         "streams",
@@ -159,6 +164,7 @@ fn run_streams() -> Result<(), String> {
             "streams": seen.streams, "seconds": seen.seconds, "events": seen.events, "vouchers": seen.vouchers,
             "longestGapMilliseconds": seen.longest_gap_ms, "serverCpuMicroseconds": seen.server_us,
             "idleBytes": seen.idle_bytes, "idleBareBytes": seen.idle_bare_bytes,
+            "idleHttp2Bytes": seen.idle_http2_bytes, "idleHttp2BareBytes": seen.idle_http2_bare_bytes,
         }),
     );
     result.write()?;

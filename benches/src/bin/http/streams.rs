@@ -14,6 +14,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use tokio::sync::{Barrier, mpsc, oneshot, watch};
 
 use crate::cases::serve;
+use crate::http2;
 use crate::load::{challenge, request};
 use crate::payers::{PRICE, Payer};
 use crate::process::Process;
@@ -46,10 +47,15 @@ pub struct Outcome {
     /// Memory of a stream that waits for the service's next event, bare and behind the layer.
     pub idle_bare_bytes: f64,
     pub idle_bytes: f64,
+    /// The same where many streams share a connection of HTTP/2.
+    pub idle_http2_bare_bytes: f64,
+    pub idle_http2_bytes: f64,
 }
 
 /// Runs so many streams for so many seconds.
 pub async fn run(streams: usize, seconds: u64) -> Result<Outcome, String> {
+    let (idle_http2_bare_bytes, idle_http2_bytes) =
+        (idle_http2("bare", streams).await?, idle_http2("layer", streams).await?);
     let idle_bare_bytes = {
         let server = serve(&["bare", "0"], "bare-streams")?;
         // As many as warm the other server up: what an allocator takes once is no part of a stream.
@@ -81,7 +87,26 @@ pub async fn run(streams: usize, seconds: u64) -> Result<Outcome, String> {
         server_us: cpu_us / events as f64,
         idle_bare_bytes,
         idle_bytes,
+        idle_http2_bare_bytes,
+        idle_http2_bytes,
     })
+}
+
+/// Memory of a stream that waits on a connection of HTTP/2 with many others.
+async fn idle_http2(kind: &str, streams: usize) -> Result<f64, String> {
+    let server = serve(&[kind, &streams.to_string()], &format!("{kind}-http2"))?;
+    let mut credentials = vec![None; streams];
+    if kind == "layer" {
+        let payers: Vec<_> = (0..streams).map(Payer::new).collect();
+        warm(&server, &payers).await?;
+        let first = challenge(&server.line, "/stream").await?;
+        credentials = payers.iter().map(|payer| Some(payer.voucher(&first, owed(1)))).collect();
+    } else {
+        drop(begin(&server, &vec![None; POSTERS]).await?);
+    }
+    let before = server.rss_bytes()?;
+    let _waiting = http2::begin(&server.line, &credentials).await?;
+    grown(&server, before, streams)
 }
 
 /// What a payer owes after so many events, and what it paid before them.
