@@ -74,7 +74,7 @@ pub use evm::{EvmCharge, Facilitator, FacilitatorError, FacilitatorStep};
 pub use failures::{FailureRate, RequestRate};
 pub use headers::{IDEMPOTENCY_KEY_CHARS_MAX, PAYMENT_RECEIPT};
 pub use layer::{PaymentLayer, PaymentService};
-pub use method::{Handed, PaymentMethod, Settled, Unsettled};
+pub use method::{Handed, Once, PaymentMethod, Settled, Unsettled};
 pub use offer::Offer;
 pub use paid::{Captured, Paid, PaidStop};
 pub use route::{Meter, Route, TokenPrice, TokenRates};

@@ -30,7 +30,7 @@ use metrics::counter;
 use super::answer::DoorBody;
 use super::door::Inner;
 use super::headers::{self, PAYMENT_RECEIPT};
-use super::method::{Handed, PaymentMethod, Settled, Unsettled, kind};
+use super::method::{Handed, Once, PaymentMethod, Settled, Unsettled, kind};
 use super::problem::{self, Refused};
 use super::{Asked, BoxError, Decision, Offer, Route, deliver};
 pub(super) use kept::Charges;
@@ -45,7 +45,7 @@ pub struct Charged {
     inner: Arc<Inner>,
     turn: Turn,
     method: Arc<dyn PaymentMethod>,
-    expires: UnixMillis,
+    until: UnixMillis,
     receipt: ChargeReceipt,
     /// What a client of x402 is told.
     response: Option<HeaderValue>,
@@ -91,12 +91,12 @@ impl Charged {
             Err(unpaid) => return *unpaid,
         };
         let key = self.turn.key;
-        if let Err(error) = self.inner.use_up(key, self.expires).await {
+        if let Err(error) = self.inner.use_up(key, self.until).await {
             let problem = problem::engine(&error);
             return super::answer::problem_answer(&problem, problem.to_json(None));
         }
         if !self.method.is_repeatable() {
-            self.inner.forget_paying(key, self.expires).await;
+            self.inner.forget_paying(key, self.until).await;
         }
         count(self.method.name(), "delivered");
         let (mut parts, body) = answer.into_parts();
@@ -121,10 +121,19 @@ fn count(method: &str, result: &'static str) {
 struct Order {
     method: Arc<dyn PaymentMethod>,
     handed: Handed,
-    /// What stands for its challenge.
+    /// What pays once only, hashed.
     key: Key,
+    /// Until when it is remembered.
+    until: UnixMillis,
     /// Who pays, if it came in the words of x402.
     payer: Option<String>,
+}
+
+impl Order {
+    fn new(method: Arc<dyn PaymentMethod>, handed: Handed, payer: Option<String>) -> Self {
+        let Once { name, until } = method.once(&handed);
+        Self { method, handed, key: keccak256(name.as_bytes()), until, payer }
+    }
 }
 
 impl Inner {
@@ -172,7 +181,6 @@ impl Inner {
         let (method, price) = way.ok_or_else(other)?;
         super::door::check_body(asked, offer.route(), echo.digest())?;
         let expires = echo.expires().and_then(rfc3339::parse).ok_or_else(other)?;
-        let key = keccak256(echo.id.as_bytes());
         let handed = Handed {
             credential,
             token: token.into(),
@@ -185,14 +193,13 @@ impl Inner {
             may_pay: self.may_pay(),
         };
         method.check(&handed)?;
-        let order = Order { method: Arc::clone(method), handed, key, payer: None };
-        self.take(order, offer).await
+        self.take(Order::new(Arc::clone(method), handed, None), offer).await
     }
 
     /// Takes the money, and lets one request through.
     async fn take(self: &Arc<Self>, order: Order, offer: &Offer) -> Result<Decision, Refused> {
         let turn = self.charges.turn(order.key)?;
-        let (method, expires) = (Arc::clone(&order.method), order.handed.expires);
+        let (method, until) = (Arc::clone(&order.method), order.until);
         let payer = order.payer.clone();
         let challenge_id = order.handed.credential.challenge.id.clone();
         let shared = Arc::clone(self);
@@ -218,7 +225,7 @@ impl Inner {
             inner: Arc::clone(self),
             turn,
             method,
-            expires,
+            until,
             receipt,
             response,
             offer,
@@ -248,10 +255,10 @@ impl Inner {
 
     /// Asks a method that cannot find a payment again. Before that it is written down, and after it what came of it.
     async fn settle_once(self: &Arc<Self>, order: Order, credential: Key) -> Result<Settled, Refused> {
-        let Order { method, handed, key, .. } = order;
-        let (expires, asked_before) = (handed.expires, handed.asked_before);
+        let Order { method, handed, key, until, .. } = order;
+        let asked_before = handed.asked_before;
         let mut paying = Paying {
-            expires_ms: expires.0,
+            expires_ms: until.0,
             credential,
             method: method.name().into(),
             challenge: handed.credential.challenge.id.clone(),
@@ -278,7 +285,7 @@ impl Inner {
                 Err(told(method.name(), unknown))
             }
             Err(refused @ Unsettled::Refused(_)) => {
-                self.forget_paying(key, expires).await;
+                self.forget_paying(key, until).await;
                 Err(told(method.name(), refused))
             }
             Err(unknown @ Unsettled::Unknown(_)) => Err(told(method.name(), unknown)),

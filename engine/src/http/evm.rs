@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Route;
-use super::method::{Handed, PaymentMethod, Settled, Unsettled};
+use super::method::{Handed, Once, PaymentMethod, Settled, Unsettled};
 use super::problem::{self, Refused};
 use crate::chain::BoxFuture;
 
@@ -201,6 +201,20 @@ impl PaymentMethod for EvmCharge {
             return Err(Box::new(Problem::new(ProblemType::Forbidden, detail)));
         }
         Ok(())
+    }
+
+    /// What the token's contract takes once: a nonce of a payer. So an authorization that answered a challenge buys nothing
+    /// more in the words of x402, also where a facilitator says of one that it sent before that it was sent.
+    fn once(&self, handed: &Handed) -> Once {
+        let by_challenge = || Once { name: handed.credential.challenge.id.clone(), until: handed.expires };
+        let EvmTerms { chain_id, token, .. } = &self.terms;
+        Self::read(handed).map_or_else(
+            |_| by_challenge(),
+            |Authorization { from, nonce, valid_before, .. }| Once {
+                name: format!("{chain_id}/{token}/{from}/{nonce}"),
+                until: handed.expires.max(UnixMillis(valid_before.0.saturating_mul(1_000))),
+            },
+        )
     }
 
     fn verify(self: Arc<Self>, handed: Handed) -> BoxFuture<'static, Result<Settled, Unsettled>> {

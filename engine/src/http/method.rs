@@ -44,6 +44,11 @@ pub trait PaymentMethod: fmt::Debug + Send + Sync {
     /// The money was not taken, or nobody knows whether it was.
     fn verify(self: Arc<Self>, handed: Handed) -> BoxFuture<'static, Result<Settled, Unsettled>>;
 
+    /// What of a credential pays once only. By default its challenge.
+    fn once(&self, handed: &Handed) -> Once {
+        Once { name: handed.credential.challenge.id.clone(), until: handed.expires }
+    }
+
     /// Whether [`Self::verify`] of a credential that paid finds the same payment again, whenever it is asked. For a method
     /// that cannot the door writes down that it asks, and what came of it.
     fn is_repeatable(&self) -> bool {
@@ -79,6 +84,15 @@ impl fmt::Debug for Handed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Handed({}, ..)", self.credential.challenge.id)
     }
+}
+
+/// What pays for one delivery and no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// Its name among all that the door takes. No secret.
+    pub name: String,
+    /// Until when somebody could hand it in again.
+    pub until: UnixMillis,
 }
 
 /// A payment that was made.

@@ -201,6 +201,25 @@ async fn a_client_of_x402_is_asked_and_answered_in_its_own_words() {
     assert_eq!(double.settles(), 1, "one nonce, one delivery");
 }
 
+/// A facilitator may say of an authorization that it sent before that it was sent.
+#[tokio::test]
+async fn an_authorization_buys_once_in_whatever_words_it_comes() {
+    let (double, world) = world();
+    let challenge = challenge(&world).await;
+    let own = signed(challenge_nonce(&challenge.id, REALM), |own| own.valid_before.0 += 500);
+    assert_eq!(world.get(&native(&challenge, &own)).await.status, 200);
+    double.used.lock().clear();
+    world.serve(Method::GET, exact(&own, URL)).await.is(402, "invalid-challenge");
+    // Its challenge is over, and others have been paid since; it would still be good on its chain.
+    world.clock.advance_millis(400_000);
+    for byte in 1..5 {
+        let other = signed(B256::repeat_byte(byte), |own| own.valid_before.0 += 500);
+        assert_eq!(world.serve(Method::GET, exact(&other, URL)).await.status, 200);
+    }
+    world.serve(Method::GET, exact(&own, URL)).await.is(402, "invalid-challenge");
+    assert_eq!(double.settles(), 5);
+}
+
 #[tokio::test]
 async fn what_is_no_payment_never_gets_to_the_facilitator() {
     let (double, mut world) = world();

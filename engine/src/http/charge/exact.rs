@@ -11,7 +11,6 @@ use farebox_core::challenge::rfc3339::{self, UnixMillis};
 use farebox_core::challenge::x402::{self, PaymentSignature, Resource};
 use farebox_core::challenge::{AnyCharge, Challenge, Echo, Problem, ProblemType, charge};
 use farebox_core::units::Amount;
-use farebox_crypto::keccak256;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
@@ -106,10 +105,6 @@ impl Inner {
             opaque: None,
             description: None,
         };
-        let terms = method.terms();
-        // What the token's contract takes once: a nonce of a payer.
-        let once =
-            format!("{}/{}/{}/{}", terms.chain_id, terms.token, authorization.from, authorization.nonce);
         let handed = Handed {
             credential: AnyCharge {
                 challenge: Echo::of(&challenge),
@@ -128,7 +123,6 @@ impl Inner {
         let method = Arc::clone(method);
         method.check(&handed)?;
         let payer = authorization.from.to_string();
-        let order = Order { method, handed, key: keccak256(once.as_bytes()), payer: Some(payer) };
-        self.take(order, offer).await
+        self.take(Order::new(method, handed, Some(payer)), offer).await
     }
 }
