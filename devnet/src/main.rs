@@ -26,13 +26,15 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), String> {
+    // Both from the start: one that comes as soon as the line is printed must not be lost.
     let mut terminated = signal(SignalKind::terminate()).map_err(|cause| cause.to_string())?;
+    let mut interrupted = signal(SignalKind::interrupt()).map_err(|cause| cause.to_string())?;
     let mut devnet = Devnet::start(options(env::args().skip(1))?).await.map_err(|error| error.to_string())?;
     let info = serde_json::to_string(devnet.info()).map_err(|cause| cause.to_string())?;
     println!("{info}");
     tokio::select! {
         error = devnet.ended() => return Err(error.to_string()),
-        _ = tokio::signal::ctrl_c() => {}
+        _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
     }
     devnet.stop().await;
