@@ -26,7 +26,8 @@ use crate::ledger::{CHANNELS_PAGE_MAX, Ledger};
 /// Clones share one engine. When the last one is dropped, the threads finish what is queued, write a
 /// checkpoint and end; [`Engine::shutdown`] does the same and waits for it.
 ///
-/// A future of this type may be dropped at any time: the request is then done or not done, and a retry
+/// Requests of one channel are on their way, in the order of their calls, when the calls return; what is awaited is the
+/// durable answer. A future of this type may be dropped at any time: the request is then done or not done, and a retry
 /// with the same request key finds out.
 #[derive(Clone)]
 pub struct Engine {
@@ -70,16 +71,16 @@ impl Engine {
 
     /// Enters a channel that the chain knows. A channel that the books know already is answered with what
     /// they hold; nothing is reset (rule 6).
-    pub async fn open(
+    pub fn open(
         &self,
         identity: Identity,
         deposit: Amount,
         settled: Amount,
         position: ChainPosition,
-    ) -> Result<Verdict, EngineError> {
+    ) -> impl Future<Output = Result<Verdict, EngineError>> + Send + use<> {
         let channel = identity.channel_id();
         let change = Change::Open { identity: Arc::new(identity), deposit, settled, position };
-        self.verdict(channel, change).await
+        self.verdict(channel, change)
     }
 
     /// Verifies a voucher against the signer that the books know, takes it, and pays for a request in the
@@ -129,20 +130,23 @@ impl Engine {
     }
 
     /// Begins the close that a client asks for: verifies its voucher and fixes what is claimed.
-    pub async fn begin_close(
+    pub fn begin_close(
         &self,
         channel: ChannelId,
         voucher: AnySignedVoucher,
-    ) -> Result<Verdict, EngineError> {
-        if let Some(refusal) = other_channel(channel, &voucher) {
-            return Ok(Verdict::Rejected(refusal));
+    ) -> impl Future<Output = Result<Verdict, EngineError>> + Send + use<> {
+        match other_channel(channel, &voucher) {
+            Some(refusal) => Asking::refused(Ok(Verdict::Rejected(refusal))),
+            None => self.verdict(channel, Change::Close { voucher }),
         }
-        self.verdict(channel, Change::Close { voucher }).await
     }
 
     /// What the books hold of one channel.
-    pub async fn read(&self, channel: ChannelId) -> Result<Option<Channel>, EngineError> {
-        self.ask(self.shard_of(channel), false, |reply| Request::Read { channel, reply }).await
+    pub fn read(
+        &self,
+        channel: ChannelId,
+    ) -> impl Future<Output = Result<Option<Channel>, EngineError>> + Send + use<> {
+        self.ask(self.shard_of(channel), false, |reply| Request::Read { channel, reply })
     }
 
     /// The terms of a channel.

@@ -91,7 +91,7 @@ impl Future for Submission {
 /// A request without a voucher, and the wait for its durable answer.
 pub(super) enum Asking<T> {
     /// It never reached a shard.
-    Refused(Option<EngineError>),
+    Refused(Option<Box<Result<T, EngineError>>>),
     UnderWay {
         engine: Arc<Inner>,
         answer: oneshot::Receiver<Result<T, EngineError>>,
@@ -100,6 +100,11 @@ pub(super) enum Asking<T> {
 }
 
 impl<T> Asking<T> {
+    /// An answer without a shard.
+    pub(super) fn refused(answer: Result<T, EngineError>) -> Self {
+        Self::Refused(Some(Box::new(answer)))
+    }
+
     /// Puts a request into a shard's queue.
     pub(super) fn begin(
         engine: &Arc<Inner>,
@@ -111,7 +116,7 @@ impl<T> Asking<T> {
         let sent = engine.shared.check_running();
         match sent.and_then(|()| engine.threads.send(shard, is_new_work, request(reply))) {
             Ok(()) => Self::UnderWay { engine: Arc::clone(engine), answer },
-            Err(error) => Self::Refused(Some(error)),
+            Err(error) => Self::refused(Err(error)),
         }
     }
 }
@@ -122,8 +127,8 @@ impl<T> Future for Asking<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
             match &mut *self {
-                Self::Refused(error) => {
-                    return Poll::Ready(Err(error.take().expect("a future is not polled after its end")));
+                Self::Refused(answer) => {
+                    return Poll::Ready(*answer.take().expect("a future is not polled after its end"));
                 }
                 Self::UnderWay { engine, answer } => match ready!(Pin::new(answer).poll(context)) {
                     Ok(answer) => return Poll::Ready(answer),
