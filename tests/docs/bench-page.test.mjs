@@ -25,7 +25,7 @@ test('each row says ahead, or behind and why', async () => {
     assert.match(page, /AVX-512 \| [\d.]+ µs \| 40[.\d]* µs \(libsecp256k1, recovery\) \| ahead, 20[.\d]* × \|/)
     assert.match(page, /durable vouchers, many callers \| 500,000\/s \| 5,000\/s \(RocksDB, a sync each\) \| ahead, 100 × \|/)
     assert.match(page, /one caller who waits for each answer \| 2,500\/s \| 5,000\/s \(RocksDB, a sync each\) \| \*\*behind\*\*, 2[.0]* × \| \S/)
-    assert.match(page, /a paid request, Farebox's layer, 32 at once: processor time \| 100 µs \| 400 µs \(mppx\) \| ahead, 4[.0]* ×/)
+    assert.match(page, /Farebox, layer, 32 at once: processor time of each \| 100 µs \| 400 µs \(mppx, memory\) \| ahead, 4[.0]* ×/)
     assert.match(page, /Farebox is ahead or has no peer in \d+, and behind in 2:\n\n- a signer's first voucher/)
     assert.match(page, /Not measured here: books-slow \(`make bench-books SYNC_US=4000`\)/)
     assert.match(page, /\| settle \| 7[\d,]+ gas \|/)
