@@ -10,7 +10,9 @@
 //!
 //! | part | what it does |
 //! |---|---|
-//! | [`Door`] | reads the credential, checks its challenge, decides which of the flows below it is |
+//! | [`Door`] | what all requests share, and what becomes of each |
+//! | `checked` | reads the credential, and checks its challenge and its terms |
+//! | `flow` | decides which of the flows below it is, as far as that needs no waiting, and then the rest |
 //! | `open`, `manage` | `open`, `topUp`, `close`, and vouchers that buy nothing yet |
 //! | [`Paid`] | a reservation, and how it ends: captured, or released when dropped |
 //! | `charge` | one payment for one request, and the proof of an account |
@@ -36,8 +38,10 @@
 
 mod accept;
 mod answer;
+mod asked;
 mod bytes_meter;
 mod charge;
+mod checked;
 mod config;
 mod deliver;
 mod door;
@@ -45,6 +49,7 @@ mod endings;
 mod evm;
 mod failures;
 mod flight;
+mod flow;
 mod headers;
 mod layer;
 mod manage;
@@ -67,9 +72,10 @@ pub mod usage;
 pub mod websocket;
 
 pub use answer::DoorBody;
+pub use asked::Asked;
 pub use charge::Charged;
 pub use config::{DoorConfig, Escrow};
-pub use door::{Asked, Decision, Door};
+pub use door::{Decision, Door};
 pub use evm::{EvmCharge, Facilitator, FacilitatorError, FacilitatorStep};
 pub use failures::{FailureRate, RequestRate};
 pub use headers::{IDEMPOTENCY_KEY_CHARS_MAX, PAYMENT_RECEIPT};

@@ -179,7 +179,7 @@ impl Inner {
         }
         let way = self.ways(offer.route()).find(|(method, _)| kind(method.as_ref()) == echo.kind());
         let (method, price) = way.ok_or_else(other)?;
-        super::door::check_body(asked, offer.route(), echo.digest())?;
+        super::asked::check_body(asked, offer.route(), echo.digest())?;
         let expires = echo.expires().and_then(rfc3339::parse).ok_or_else(other)?;
         let handed = Handed {
             credential,

@@ -14,7 +14,8 @@ use http::Response;
 use tokio::time::Instant;
 
 use super::answer::{Balance, DoorBody, managed};
-use super::door::{Checked, Inner};
+use super::checked::Checked;
+use super::door::Inner;
 use super::flight::Landed;
 use super::problem::{self, Refused};
 use crate::chain::{CloseFailure, TopUpRequest};

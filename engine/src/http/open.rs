@@ -14,7 +14,8 @@ use farebox_core::units::{Address, ChannelId};
 use farebox_core::voucher::{AnyDomain, AnySignedVoucher, ProtocolVersion};
 use farebox_crypto::keccak256;
 
-use super::door::{Checked, Inner};
+use super::checked::Checked;
+use super::door::Inner;
 use super::flight::Landed;
 use super::problem::{self, Refused};
 use crate::Verdict;

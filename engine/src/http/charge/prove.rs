@@ -12,7 +12,8 @@ use http::{Response, StatusCode};
 
 use super::super::Decision;
 use super::super::answer::full;
-use super::super::door::{Inner, add_snapshot};
+use super::super::door::Inner;
+use super::super::flow::add_snapshot;
 use super::super::headers::{self, PAYMENT_RECEIPT};
 use super::super::problem::{self, Refused};
 use super::value;
