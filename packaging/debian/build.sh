@@ -45,6 +45,8 @@ for shell in bash:usr/share/bash-completion/completions/farebox \
   "$program" completions "${shell%%:*}" > "$root/${shell#*:}"
 done
 
+# Of the files' lengths: how many blocks they take on this disk changes while it still writes them.
+size_kib="$(find "$root" -type f -printf '%s\n' | awk '{ kib += int(($1 + 1023) / 1024) } END { print kib }')"
 mkdir -p "$root/DEBIAN"
 cat > "$root/DEBIAN/control" <<CONTROL
 Package: farebox
@@ -55,7 +57,7 @@ Section: net
 Priority: optional
 Depends: libc6 (>= $libc), libgcc-s1, libstdc++6 (>= 11), ca-certificates
 Recommends: systemd
-Installed-Size: $(du -sk "$root" | cut -f1)
+Installed-Size: $size_kib
 Description: takes machine payments: verifies vouchers, keeps the books, settles on chain
  Farebox stands in front of a server, checks each payment of the Machine
  Payments Protocol at the door, keeps books that survive every crash, and
