@@ -48,8 +48,8 @@ pub(crate) async fn serve(
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), AnyError> {
     let engine = match folder {
-        Some(folder) => Engine::start(Config::default(), RocksLedger::open(folder)?, SystemClock)?,
-        None => Engine::start(Config::default(), MemoryLedger::new(), SystemClock)?,
+        Some(folder) => Engine::start(Config::behind_door(), RocksLedger::open(folder)?, SystemClock)?,
+        None => Engine::start(Config::behind_door(), MemoryLedger::new(), SystemClock)?,
     };
     let (chain_id, payee) = (ChainId(net.chain_id), net.accounts[2]);
     let (protocol, address, operator) = (ProtocolVersion::V2, net.escrow_v2, Address::ZERO);

@@ -363,7 +363,7 @@ fn open_after(former: Former, path: &Path, wait: Duration) -> Result<RocksLedger
 
 /// The engine's part of the configuration.
 pub fn engine_config(config: &Config) -> farebox_engine::Config {
-    let default = farebox_engine::Config::default();
+    let default = farebox_engine::Config::behind_door();
     farebox_engine::Config {
         policy: Policy {
             voucher_delta_min: config.voucher.delta_min,

@@ -177,7 +177,7 @@ pub(super) fn expected(key: &str) -> &'static str {
         }
         "limits.failure_burst_max" | "limits.request_burst_max" => "a whole number, 1 to 60000",
         "limits.request_body_bytes_max" => "bytes, 0 to 1099511627776",
-        "limits.shards" => "a whole number, 0 to 64 (0 takes one for every core)",
+        "limits.shards" => "a whole number, 0 to 64 (0 takes half of the cores)",
         "limits.intake_max" => "a whole number, 1 to 1048576",
         "limits.batch_vouchers_max" => "a whole number, 1 to 8192",
         "limits.resident_bytes_max" => "bytes, 16777216 to 1099511627776",

@@ -28,7 +28,7 @@ pub struct Limits {
     pub failures: Option<FailureRate>,
     /// How often one client address may ask, and one channel may pay; `None` is no limit.
     pub requests: Option<RequestRate>,
-    /// Threads that verify and keep the books; `None` takes one for every core.
+    /// Threads that verify and keep the books; `None` takes half of the cores.
     pub shards: Option<usize>,
     /// Vouchers that may wait for one shard.
     pub intake_max: usize,

@@ -296,7 +296,7 @@ pub(super) struct Limits {
     pub requests_per_minute_max: u64,
     /// How many of them may come at once.
     pub request_burst_max: u64,
-    /// Threads that verify and keep the books; 0 takes one for every core.
+    /// Threads that verify and keep the books; 0 takes half of the cores.
     pub shards: u64,
     /// Vouchers that may wait for one shard; beyond it clients hear 503.
     pub intake_max: u64,

@@ -121,12 +121,13 @@ impl Paid {
         self.0.units
     }
 
-    /// What the books held after the last step of this request. It is on disk.
+    /// What the books held after the last step of this request. It is on disk when something was captured, and from the
+    /// start when the route's meter counts what streams.
     pub fn snapshot(&self) -> &Snapshot {
         &self.0.snapshot
     }
 
-    /// A receipt for what was charged so far.
+    /// A receipt for what was charged so far. Like [`Paid::snapshot`], it may be ahead of the disk as long as nothing was.
     pub fn receipt(&self) -> Receipt {
         let balance = Balance::of(self.0.terms.channel, &self.0.snapshot);
         self.0.inner.receipt(&self.0.terms.challenge_id, balance, Some(self.0.units), self.0.terms.tx_hash)
@@ -144,9 +145,8 @@ impl Paid {
     }
 
     /// Ends the request without a further charge. If nothing was charged, it may be tried again.
-    pub async fn release(mut self) -> Receipt {
+    pub async fn release(mut self) {
         self.end().await;
-        self.receipt()
     }
 
     /// Charges `units` that are about to be delivered.

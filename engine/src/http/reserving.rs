@@ -15,7 +15,7 @@ use crate::Submission;
 
 /// What came of a wish to pay.
 pub(super) enum Reserved {
-    /// The money is set aside.
+    /// The money is set aside: on disk for what may stream, else before anything is delivered.
     Now(Paid),
     /// The request was paid and delivered before.
     Before(Box<Terms>, Outcome),
@@ -45,7 +45,12 @@ impl Reserving {
         let amount = terms.price.checked_mul(units);
         let amount = amount.ok_or_else(|| problem::rejection(&Rejection::AmountTooLarge, terms.channel))?;
         let then = Spend::Reserve { key: terms.key, amount };
-        let submission = door.engine.submit(terms.channel, voucher, then);
+        // What is delivered in one piece is charged before it leaves, which waits for the disk for both. The head of a
+        // stream may leave before anything is charged.
+        let submission = match terms.offer.route().meter.may_stream() {
+            true => door.engine.submit(terms.channel, voucher, then),
+            false => door.engine.submit_ahead(terms.channel, voucher, then),
+        };
         Ok(Self(Some(Work { door: Arc::clone(door), terms: Some(terms), submission })))
     }
 }

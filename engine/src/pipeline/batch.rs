@@ -12,7 +12,7 @@ use farebox_core::voucher::AnySignedVoucher;
 use super::config::{BATCH_VOUCHERS_MAX, FRAME_BYTES_MAX};
 use super::engine::Inner;
 use super::shared::shard_of;
-use super::slot::{Lost, Part, Payment, Share, Slot};
+use super::slot::{Lost, Part, Payment, Share, Slot, When};
 use super::{Engine, EngineError, Verdict};
 
 /// The most vouchers in one batch.
@@ -130,7 +130,7 @@ impl VoucherBatch {
     pub async fn submit(&mut self) -> Result<Verdicts<'_>, EngineError> {
         let Self { engine, shares } = self;
         let engine = engine.inner();
-        shares.send(engine)?;
+        shares.send(engine, When::Durable)?;
         if let Err(Lost) = poll_fn(|context| shares.poll(context.waker())).await {
             return Err(engine.shared.why_ended().await);
         }
@@ -210,7 +210,7 @@ impl Shares {
     }
 
     /// Hands everything to the shards.
-    pub(super) fn send(&mut self, engine: &Inner) -> Result<(), EngineError> {
+    pub(super) fn send(&mut self, engine: &Inner, when: When) -> Result<(), EngineError> {
         if self.stage != Stage::Filling {
             self.clear();
         }
@@ -221,7 +221,7 @@ impl Shares {
         self.stage = Stage::UnderWay;
         for (shard, share) in self.shares.iter_mut().enumerate() {
             if !share.payments.is_empty() {
-                let part = Part::new(std::mem::take(share), shard, &self.slot);
+                let part = Part::new(std::mem::take(share), shard, when, &self.slot);
                 engine.threads.send_reserved(shard, part);
             }
         }

@@ -2,13 +2,13 @@
 //!
 //! It takes what all shards have ready, writes it as one frame with one sync, answers, and looks again.
 //! While it syncs, the shards prepare what comes next: the slower the disk, the larger the frames. A
-//! single batch is written at once.
+//! single batch is written at once, unless nobody waits for it.
 
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, SyncSender};
-use std::time::Instant;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
+use std::time::{Duration, Instant};
 
 use farebox_core::journal::{FrameBuilder, Head, Link};
 
@@ -21,6 +21,10 @@ use super::threads::Intakes;
 use super::{Config, EngineError};
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::Ledger;
+
+/// How long records wait for a frame when nobody waits for them: their request is served meanwhile, and its last step
+/// brings the next frame.
+const UNAWAITED_WAIT_MAX: Duration = Duration::from_millis(2);
 
 /// The committer's parts.
 pub(super) struct Committer {
@@ -61,6 +65,15 @@ struct Round {
     batches: Vec<Batch>,
     images: Vec<(Images, bool)>,
     record_bytes: usize,
+    /// There is something else to look at.
+    is_urgent: bool,
+}
+
+impl Round {
+    /// Whether nobody waits for any of it.
+    fn may_wait(&self) -> bool {
+        !self.is_urgent && self.images.is_empty() && self.batches.iter().all(|batch| batch.answers.is_empty())
+    }
 }
 
 /// Another thread ended, and said why.
@@ -97,14 +110,22 @@ impl Committer {
         }
     }
 
-    /// Takes what is ready, up to a full frame.
+    /// Takes what is ready, up to a full frame. Records that nobody waits for wait for others, for some time.
     fn gather(&mut self, first: ToCommitter) -> Round {
         let mut round = Round::default();
         self.take(first, &mut round);
+        let mut until = None;
         while round.record_bytes < self.config.frame_bytes_max {
-            match self.queue.try_recv() {
-                Ok(message) => self.take(message, &mut round),
-                Err(_) => break,
+            let next = match self.queue.try_recv() {
+                Err(TryRecvError::Empty) if round.may_wait() => {
+                    let until = *until.get_or_insert_with(|| Instant::now() + UNAWAITED_WAIT_MAX);
+                    self.queue.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
+                }
+                next => next.ok(),
+            };
+            match next {
+                Some(message) => self.take(message, &mut round),
+                None => break,
             }
         }
         round
@@ -125,7 +146,7 @@ impl Committer {
                 self.is_all_imaged &= is_all;
                 round.images.push((images, false));
             }
-            ToCommitter::Wake => {}
+            ToCommitter::Wake => round.is_urgent = true,
         }
     }
 

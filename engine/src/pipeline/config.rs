@@ -89,6 +89,15 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// For an engine behind a door: half of the cores for the books, the others read requests. Fewer shards make larger
+    /// batches, and one verifies more than many cores can read.
+    pub fn behind_door() -> Self {
+        let config = Self::default();
+        Self { shards: (config.shards / 2).max(1), ..config }
+    }
+}
+
 /// A setting makes no sense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("engine setting {name} is {found}, expected {minimum} to {maximum}")]

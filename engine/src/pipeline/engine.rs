@@ -16,6 +16,7 @@ use super::live_limits::LimitsFixed;
 use super::message::{Change, ReplyTo, Request};
 use super::pending::{Asking, Submission};
 use super::shared::{Shared, shard_of};
+use super::slot::When;
 use super::threads::{self, Threads};
 use super::{Channel, Config, EngineError, Health, Refusal, Step, Verdict, Waited};
 use crate::clock::Clock;
@@ -86,9 +87,26 @@ impl Engine {
     /// Verifies a voucher against the signer that the books know, takes it, and pays for a request in the
     /// same step. It is a [batch](Self::batch) of one, on its way when this returns.
     pub fn submit(&self, channel: ChannelId, voucher: AnySignedVoucher, then: Spend) -> Submission {
+        self.hand_in(channel, voucher, then, When::Durable)
+    }
+
+    /// [`Engine::submit`] for who does one more step of the same channel before anything is delivered, and waits for that
+    /// one: a voucher that is taken and pays is answered before it is on disk. The journal holds the steps of a channel in
+    /// their order, so when the later one is on disk, this one is. Everything else than a yes is answered when it is on
+    /// disk: it may be told to the client at once.
+    pub(crate) fn submit_ahead(
+        &self,
+        channel: ChannelId,
+        voucher: AnySignedVoucher,
+        then: Spend,
+    ) -> Submission {
+        self.hand_in(channel, voucher, then, When::Applied)
+    }
+
+    fn hand_in(&self, channel: ChannelId, voucher: AnySignedVoucher, then: Spend, when: When) -> Submission {
         match other_channel(channel, &voucher) {
             Some(refusal) => Submission::refused(Ok(Verdict::Rejected(refusal))),
-            None => Submission::begin(&self.inner, voucher, then),
+            None => Submission::begin(&self.inner, voucher, then, when),
         }
     }
 

@@ -170,6 +170,13 @@ impl Batch {
         self.answers.clear();
     }
 
+    /// Answers who need not wait for the disk.
+    pub(super) fn answer_ahead(&mut self) {
+        let is_ahead =
+            |answer: &mut Answered| matches!(answer, Answered::Vouchers(part) if part.may_go_ahead());
+        self.answers.extract_if(.., is_ahead).for_each(Answered::release);
+    }
+
     /// Adds the facts of a step to what has to become durable; `sequence` is that of the last one.
     pub(super) fn push(&mut self, channel: ChannelId, sequence: u64, events: &[Event]) {
         if events.is_empty() {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use super::batch::Shares;
 use super::engine::Inner;
 use super::message::{ReplyTo, Request};
+use super::slot::When;
 use super::{EngineError, Verdict};
 
 /// Finds out why the engine ended. Rare, so it is boxed.
@@ -50,9 +51,9 @@ impl Submission {
     }
 
     /// Hands a voucher in.
-    pub(super) fn begin(engine: &Arc<Inner>, voucher: AnySignedVoucher, then: Spend) -> Self {
+    pub(super) fn begin(engine: &Arc<Inner>, voucher: AnySignedVoucher, then: Spend, when: When) -> Self {
         let mut single = engine.take_single();
-        match single.push(engine, voucher, then).and_then(|()| single.send(engine)) {
+        match single.push(engine, voucher, then).and_then(|()| single.send(engine, when)) {
             Ok(()) => Self(Stage::UnderWay { engine: Arc::clone(engine), single: Some(single) }),
             Err(error) => {
                 engine.keep_single(single);

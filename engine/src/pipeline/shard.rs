@@ -1,7 +1,8 @@
 //! One thread that owns its channels and runs each batch to completion: verify, apply, encode.
 //!
 //! Nobody else touches these channels, so two requests for one channel are always one after the other
-//! (rule 5). The state here may be ahead of the disk; nothing of it leaves but through the committer.
+//! (rule 5). The state here may be ahead of the disk; nothing of it leaves but through the committer. The one exception is a
+//! yes to a caller who waits for a later step of the same channel anyway (`Engine::submit_ahead`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,7 +78,8 @@ impl Shard {
                 return;
             }
             if !requests.is_empty() {
-                let batch = self.process(&mut requests);
+                let mut batch = self.process(&mut requests);
+                batch.answer_ahead();
                 if self.committer.send(ToCommitter::Batch(batch)).is_err() {
                     return;
                 }

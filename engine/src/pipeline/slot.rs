@@ -6,11 +6,11 @@
 use std::sync::Arc;
 use std::task::{Poll, Waker};
 
-use farebox_core::channel::Spend;
+use farebox_core::channel::{Answer, Spend};
 use farebox_core::voucher::AnySignedVoucher;
 use parking_lot::Mutex;
 
-use super::{EngineError, Verdict};
+use super::{EngineError, Reply, Verdict};
 
 /// A voucher and what it pays for.
 #[derive(Clone, Debug)]
@@ -36,17 +36,36 @@ impl Share {
     }
 }
 
+/// When a caller wants to hear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum When {
+    /// When everything is on disk.
+    Durable,
+    /// When the shard has done it, if it was done and paid; else when it is on disk.
+    Applied,
+}
+
 /// A share on its way, with the way back. Dropped unanswered, it tells the caller that the engine ended.
 #[derive(Debug)]
 pub(super) struct Part {
     share: Share,
     shard: usize,
+    when: When,
     slot: Option<Arc<Slot>>,
 }
 
 impl Part {
-    pub(super) fn new(share: Share, shard: usize, slot: &Arc<Slot>) -> Self {
-        Self { share, shard, slot: Some(Arc::clone(slot)) }
+    pub(super) fn new(share: Share, shard: usize, when: When, slot: &Arc<Slot>) -> Self {
+        Self { share, shard, when, slot: Some(Arc::clone(slot)) }
+    }
+
+    /// Whether its answers may leave before they are on disk: they say yes, and nothing of what became of a request before
+    /// or of why not.
+    pub(super) fn may_go_ahead(&self) -> bool {
+        let is_yes = |answer: &Result<Verdict, EngineError>| {
+            matches!(answer, Ok(Verdict::Accepted(Reply { answer: Answer::Done, .. })))
+        };
+        self.when == When::Applied && self.share.answers.iter().all(is_yes)
     }
 
     /// The vouchers.
@@ -156,7 +175,7 @@ mod tests {
         let slot = Arc::new(Slot::default());
         let mut shares = [Share::default(), Share::default()];
         slot.expect(2);
-        let parts = [0, 1].map(|shard| Part::new(Share::default(), shard, &slot));
+        let parts = [0, 1].map(|shard| Part::new(Share::default(), shard, When::Durable, &slot));
         let [first, second] = parts;
         first.release();
         assert!(slot.poll(Waker::noop(), &mut shares).is_pending());
@@ -164,7 +183,7 @@ mod tests {
         assert!(matches!(slot.poll(Waker::noop(), &mut shares), Poll::Ready(Err(Lost))));
         // The next batch finds nothing of this one.
         slot.expect(1);
-        Part::new(Share::default(), 1, &slot).release();
+        Part::new(Share::default(), 1, When::Durable, &slot).release();
         assert!(matches!(slot.poll(Waker::noop(), &mut shares), Poll::Ready(Ok(()))));
     }
 }

@@ -1,9 +1,13 @@
 //! The door from end to end: real credentials, real books in memory, a double for the chain.
 #![cfg(feature = "http")]
 
+mod ahead;
 mod answers;
 mod charge;
 mod evm;
+#[path = "../support/faulty.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod faulty;
 mod layer;
 mod limits;
 mod manage;

@@ -276,6 +276,6 @@ async fn an_embedder_captures_as_it_goes() {
     else {
         panic!()
     };
-    assert_eq!(paid.release().await.units, Some(0));
+    paid.release().await;
     assert_eq!(world.snapshot(client.channel).await.reserved, Amount::ZERO);
 }

@@ -19,6 +19,7 @@ use farebox_engine::chain::{
 };
 use farebox_engine::clock::ManualClock;
 use farebox_engine::http::{Asked, Decision, Door, DoorBody, DoorConfig, Escrow, Paid, Route};
+use farebox_engine::ledger::Ledger;
 use farebox_engine::{Channel, Config, Engine, MemoryLedger};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, Response, StatusCode};
@@ -209,8 +210,13 @@ impl World {
     }
 
     pub fn with(config: DoorConfig, engine: Config) -> Self {
+        Self::on(MemoryLedger::default(), config, engine)
+    }
+
+    /// Books on this ledger.
+    pub fn on(ledger: impl Ledger, config: DoorConfig, engine: Config) -> Self {
         let clock = Arc::new(ManualClock::new(NOW));
-        let engine = Engine::start(engine, MemoryLedger::default(), Arc::clone(&clock)).unwrap();
+        let engine = Engine::start(engine, ledger, Arc::clone(&clock)).unwrap();
         let chain = Arc::new(ChainDouble::default());
         let door = Door::new(engine.clone(), Arc::clone(&chain) as _, config, Arc::clone(&clock) as _);
         Self { engine, chain, clock, door, route: Route::per_request(PRICE) }

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex};
 
 use farebox_core::journal::Head;
 use farebox_core::units::ChannelId;
-use farebox_engine::ledger::{Ledger, LedgerError, LedgerRead, Standing, StoredChannel, StoredFrame};
+use farebox_engine::ledger::{Ledger, LedgerError, LedgerRead, Note, Standing, StoredChannel, StoredFrame};
 
 /// What happens at the chosen write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +134,10 @@ impl<L: Ledger> LedgerRead for FaultyLedger<L> {
     fn frames_after(&self, sequence: u64, max: usize) -> Result<Vec<StoredFrame>, LedgerError> {
         self.inner.frames_after(sequence, max)
     }
+
+    fn notes(&self, prefix: &[u8]) -> Result<Vec<Note>, LedgerError> {
+        self.inner.notes(prefix)
+    }
 }
 
 impl<L: Ledger> Ledger for FaultyLedger<L> {
@@ -156,6 +160,10 @@ impl<L: Ledger> Ledger for FaultyLedger<L> {
 
     fn forget_frames(&self, sequence: u64) -> Result<(), LedgerError> {
         self.switch.write(|| self.inner.forget_frames(sequence))
+    }
+
+    fn put_note(&self, key: &[u8], note: Option<&[u8]>) -> Result<(), LedgerError> {
+        self.inner.put_note(key, note)
     }
 
     fn cut_tail(&self, sequence: u64) -> Result<(), LedgerError> {
