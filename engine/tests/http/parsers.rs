@@ -3,14 +3,19 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use farebox_core::challenge::{Challenge, Credential, Receipt, credential, digest, rfc3339};
+use farebox_core::challenge::evm::Authorization;
+use farebox_core::challenge::x402::PaymentSignature;
+use farebox_core::challenge::{
+    AnyCharge, Challenge, ChargeCredential, ChargeRequest, Credential, Receipt, credential, digest, rfc3339,
+};
+use farebox_engine::http::mcp::Message;
 use farebox_engine::http::sse::{EventTooLong, SseEvent, SseSplitter};
 use farebox_engine::http::usage::{event_data, read_usage};
 
 /// A check by the name of its fuzz target.
 type Check = (&'static str, fn(&[u8]));
 
-const CHECKS: [Check; 8] = [
+const CHECKS: [Check; 12] = [
     ("door_credential", credential_header),
     ("door_credential_json", credential_json),
     ("door_challenge", challenge),
@@ -19,6 +24,10 @@ const CHECKS: [Check; 8] = [
     ("door_sse_split", sse_split),
     ("door_openai_usage", openai_usage),
     ("door_digest", content_digest),
+    ("door_charge", charge_credential),
+    ("door_charge_request", charge_request),
+    ("door_x402", x402_payment),
+    ("door_mcp", mcp_message),
 ];
 
 /// Runs one check; it panics if a parser is wrong.
@@ -125,6 +134,40 @@ fn content_digest(bytes: &[u8]) {
     assert_eq!(digest::sha256_of(&digest::body_digest(bytes)), Some(digest::body_digest(bytes)));
 }
 
+/// A charge is refused, or what was read of it can be written and read again; a session's credential is no charge.
+fn charge_credential(bytes: &[u8]) {
+    let token = URL_SAFE_NO_PAD.encode(bytes);
+    assert!(Credential::parse(&token).is_err() || !AnyCharge::is_meant(&token), "one token, two intents");
+    let Ok(read) = ChargeCredential::parse(&token) else { return };
+    assert!(AnyCharge::parse(&token).is_ok(), "a transfer's is one of any kind");
+    let header = read.to_header();
+    let token = credential::find([header.as_bytes()]).expect("one credential").expect("a credential");
+    assert!(ChargeCredential::parse(token).as_ref() == Ok(&read), "it is read as it was written");
+}
+
+fn charge_request(bytes: &[u8]) {
+    if let Ok(read) = ChargeRequest::decode(&URL_SAFE_NO_PAD.encode(bytes)) {
+        assert!(ChargeRequest::decode(&read.encode()).as_ref() == Ok(&read), "it is read as it was written");
+    }
+}
+
+/// What the words of x402 say can be said in the words of a credential.
+fn x402_payment(bytes: &[u8]) {
+    let Ok(read) = PaymentSignature::parse(&URL_SAFE_NO_PAD.encode(bytes)) else { return };
+    let written = read.authorization.to_payload();
+    assert!(Authorization::read(&written).as_ref() == Ok(&read.authorization), "one authorization");
+}
+
+/// What goes to the service is a message of the same kind, and bears no credential.
+fn mcp_message(bytes: &[u8]) {
+    let Ok(read) = Message::read(bytes) else { return };
+    let body = read.to_body();
+    let passed = Message::read(&body).expect("what is passed on is a message");
+    assert!(passed.headers().is_empty(), "the credential stays at the door");
+    assert_eq!((passed.is_call(), passed.id()), (read.is_call(), read.id()));
+    assert_eq!(passed.to_body(), body);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -132,7 +175,7 @@ mod tests {
     use super::*;
 
     /// Pieces of which texts of these kinds are made.
-    const WORDS: [&str; 28] = [
+    const WORDS: [&str; 37] = [
         "Payment ",
         "{",
         "}",
@@ -161,6 +204,15 @@ mod tests {
         "null",
         " ",
         "\r",
+        "\"x402Version\":2",
+        "\"accepted\":{}",
+        "\"authorization\":{",
+        "\"type\":\"transaction\"",
+        "\"jsonrpc\":\"2.0\",\"id\":1",
+        "\"method\":\"tools/call\"",
+        "\"params\":{\"_meta\":{",
+        "\"org.paymentauth/credential\":{",
+        "intent=\"charge\"",
     ];
 
     proptest! {

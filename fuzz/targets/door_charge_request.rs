@@ -1,0 +1,2 @@
+#![no_main]
+farebox_fuzz::door_target!();
