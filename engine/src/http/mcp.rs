@@ -5,15 +5,19 @@
 //! result. Both are turned into the words of HTTP here, so that [`Door::decide_offer`](super::Door::decide_offer) decides
 //! about a call as about any request. This reads and writes messages, and decides nothing.
 //!
-//! What is passed on is written anew from what was read: a message that two readers could take differently does not get
-//! through. Batches are refused.
+//! What is passed on is written anew from what was read, as deep as it is looked into: a message that two readers could
+//! take differently does not get through. What is below (the arguments of a call) goes through as it came, every digit of a
+//! number too. Batches are refused.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use farebox_core::challenge::{Challenge, Receipt, SCHEME};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 use super::headers::PAYMENT_RECEIPT;
@@ -76,10 +80,14 @@ impl MessageError {
     }
 }
 
+/// An object whose members are not looked into yet.
+type Members = BTreeMap<String, Box<RawValue>>;
+
 /// One message of a client.
 #[derive(Clone)]
 pub struct Message {
-    message: Map<String, Value>,
+    members: Members,
+    id: Value,
     /// The credential of a call as HTTP carries it.
     authorization: Option<HeaderValue>,
     is_call: bool,
@@ -95,20 +103,27 @@ impl fmt::Debug for Message {
 impl Message {
     /// Reads a body.
     pub fn read(body: &[u8]) -> Result<Self, MessageError> {
-        let value: Value = serde_json::from_slice(body).map_err(|_| MessageError::NotJson)?;
-        let Value::Object(mut message) = value else { return Err(MessageError::NotOneMessage) };
-        let is_call = message.get("method").and_then(Value::as_str) == Some(TOOLS_CALL);
-        if is_call && !matches!(message.get("id"), Some(Value::String(_) | Value::Number(_))) {
+        let text = serde_json::from_slice::<&RawValue>(body).map_err(|_| MessageError::NotJson)?;
+        let mut members = members(text)?.ok_or(MessageError::NotOneMessage)?;
+        let member = |name: &str| members.get(name).map_or(Ok(Value::Null), |text| value(text));
+        let (id, is_call) = (member("id")?, member("method")? == TOOLS_CALL);
+        if is_call && !matches!(id, Value::String(_) | Value::Number(_)) {
             return Err(MessageError::NoId);
         }
-        let nested = message.get_mut("params").and_then(Value::as_object_mut).and_then(take_credential);
-        let credential = take_credential(&mut message).or(nested);
+        let mut nested = None;
+        if let Some(params) = members.get_mut("params")
+            && let Some(mut of) = self::members(params)?
+        {
+            nested = take_credential(&mut of)?;
+            *params = raw(&of);
+        }
+        let credential = take_credential(&mut members)?.or(nested);
         let authorization = match credential {
             // A credential on what is free means nothing.
             Some(credential) if is_call => Some(to_header(credential).ok_or(MessageError::BadCredential)?),
             _ => None,
         };
-        Ok(Self { message, authorization, is_call })
+        Ok(Self { members, id, authorization, is_call })
     }
 
     /// Whether this is a call of a tool, which is paid.
@@ -118,7 +133,7 @@ impl Message {
 
     /// Its id; `null` when it has none.
     pub fn id(&self) -> Value {
-        self.message.get("id").cloned().unwrap_or_default()
+        self.id.clone()
     }
 
     /// The headers of a request that asks for the same over HTTP.
@@ -132,7 +147,7 @@ impl Message {
 
     /// The message for the service: without the credential.
     pub fn to_body(&self) -> Vec<u8> {
-        serde_json::to_vec(&self.message).expect("what was read as JSON can be written as JSON")
+        serde_json::to_vec(&self.members).expect("what was read as JSON can be written as JSON")
     }
 
     /// The error for a call that the door refuses with these headers and this problem.
@@ -229,14 +244,37 @@ fn error(id: &Value, code: i64, message: &str, data: Option<Value>) -> Value {
     json!({ "jsonrpc": "2.0", "id": id, "error": error })
 }
 
-/// Takes all words of payment out of `_meta`, and gives the credential.
-fn take_credential(of: &mut Map<String, Value>) -> Option<Value> {
-    let meta = of.get_mut("_meta")?.as_object_mut()?;
-    let credential = meta.remove(CREDENTIAL);
-    strip(of);
-    credential
+/// What a text says.
+fn value(text: &RawValue) -> Result<Value, MessageError> {
+    serde_json::from_str(text.get()).map_err(|_| MessageError::NotJson)
 }
 
+/// The members of an object; `None` for anything else. Of those with one name the last counts.
+fn members(text: &RawValue) -> Result<Option<Members>, MessageError> {
+    if !text.get().starts_with('{') {
+        return Ok(None);
+    }
+    serde_json::from_str(text.get()).map(Some).map_err(|_| MessageError::NotJson)
+}
+
+fn raw(written: &impl Serialize) -> Box<RawValue> {
+    serde_json::value::to_raw_value(written).expect("what was read as JSON can be written as JSON")
+}
+
+/// Takes all words of payment out of `_meta`, and gives the credential.
+fn take_credential(of: &mut Members) -> Result<Option<Value>, MessageError> {
+    let Some(mut meta) = of.get("_meta").map_or(Ok(None), |meta| members(meta))? else { return Ok(None) };
+    let credential = meta.remove(CREDENTIAL);
+    meta.retain(|name, _| !name.starts_with(OURS));
+    if meta.is_empty() {
+        of.remove("_meta");
+    } else {
+        of.insert("_meta".into(), raw(&meta));
+    }
+    credential.map(|text| value(&text)).transpose()
+}
+
+/// Takes our words out of what a service says: they are ours to say.
 fn strip(of: &mut Map<String, Value>) {
     let Some(meta) = of.get_mut("_meta").and_then(Value::as_object_mut) else { return };
     meta.retain(|name, _| !name.starts_with(OURS));

@@ -108,3 +108,23 @@ fn a_server_says_that_it_can_be_paid() {
     );
     assert!(result["capabilities"]["tools"].is_object());
 }
+
+#[test]
+fn every_digit_of_an_argument_goes_through() {
+    for number in [
+        "12345678901234567890123",
+        "899990000000000000000000000000000000.0",
+        "0.1000000000000000055511151231",
+    ] {
+        let call = format!(
+            r#"{{"id":1,"jsonrpc":"2.0","method":"tools/call","params":{{"_meta":{{"{CREDENTIAL}":{},"x":{number}}},"arguments":{{"a":{number}}},"name":"t"}}}}"#,
+            credential()
+        );
+        let passed = Message::read(call.as_bytes()).unwrap();
+        assert!(!passed.headers().is_empty());
+        let wanted = format!(
+            r#"{{"id":1,"jsonrpc":"2.0","method":"tools/call","params":{{"_meta":{{"x":{number}}},"arguments":{{"a":{number}}},"name":"t"}}}}"#
+        );
+        assert_eq!(String::from_utf8(passed.to_body()).unwrap(), wanted);
+    }
+}
