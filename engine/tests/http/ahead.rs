@@ -5,9 +5,10 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use farebox_core::challenge::Challenge;
 use farebox_core::units::Address;
 use farebox_core::voucher::ProtocolVersion;
-use farebox_engine::http::Decision;
+use farebox_engine::http::{Decision, Route};
 use farebox_engine::{Config, EngineError, MemoryLedger};
 
 use crate::faulty::{Fault, FaultyLedger, Switch};
@@ -16,17 +17,17 @@ use crate::support::*;
 /// How long a test looks whether something comes that must not come.
 const LOOK: Duration = Duration::from_millis(60);
 
-fn world(switch: &Arc<Switch>) -> World {
-    let ledger = FaultyLedger { inner: MemoryLedger::default(), switch: Arc::clone(switch) };
-    World::on(ledger, config(Address::ZERO), Config::default())
-}
-
-/// A client with a channel of 1,000, that bought once.
-async fn client(world: &World) -> Client {
-    let client = Client::new(world, ProtocolVersion::V2, 1);
+/// A client with a channel of 1,000 that bought once, its next challenge, and a disk that is held from now on.
+async fn held() -> (Arc<Switch>, World, Client, Challenge) {
+    let switch = Switch::healthy();
+    let ledger = FaultyLedger { inner: MemoryLedger::default(), switch: Arc::clone(&switch) };
+    let world = World::on(ledger, config(Address::ZERO), Config::default());
+    let client = Client::new(&world, ProtocolVersion::V2, 1);
     let challenge = world.challenge(ProtocolVersion::V2).await;
     world.get(&client.open(&challenge, 1_000, PRICE.get())).await.receipt();
-    client
+    let challenge = world.challenge(ProtocolVersion::V2).await;
+    switch.close();
+    (switch, world, client, challenge)
 }
 
 async fn is_pending(future: impl Future) -> bool {
@@ -35,11 +36,7 @@ async fn is_pending(future: impl Future) -> bool {
 
 #[tokio::test]
 async fn the_answer_waits_for_the_disk_and_the_service_does_not() {
-    let switch = Switch::healthy();
-    let world = world(&switch);
-    let client = client(&world).await;
-    let challenge = world.challenge(ProtocolVersion::V2).await;
-    switch.close();
+    let (switch, world, client, challenge) = held().await;
     let paid = world.paid(&client.voucher(&challenge, 200)).await;
     let mut answer = pin!(async { seen(paid.deliver(hello()).await).await });
     assert!(is_pending(&mut answer).await, "nothing is on the disk");
@@ -51,11 +48,7 @@ async fn the_answer_waits_for_the_disk_and_the_service_does_not() {
 
 #[tokio::test]
 async fn what_is_not_a_yes_waits_for_the_disk() {
-    let switch = Switch::healthy();
-    let world = world(&switch);
-    let client = client(&world).await;
-    let challenge = world.challenge(ProtocolVersion::V2).await;
-    switch.close();
+    let (switch, world, client, challenge) = held().await;
     let paid = world.paid(&client.voucher(&challenge, 200)).await;
     // The same money again: the refusal tells what the first one made of the books.
     let other = world.challenge(ProtocolVersion::V2).await;
@@ -68,12 +61,9 @@ async fn what_is_not_a_yes_waits_for_the_disk() {
 
 #[tokio::test]
 async fn the_head_of_a_stream_waits_for_the_disk() {
-    let switch = Switch::healthy();
-    let mut world = world(&switch);
-    let client = client(&world).await;
-    world.route = farebox_engine::http::Route::per_event(PRICE);
+    let (switch, mut world, client, _) = held().await;
+    world.route = Route::per_event(PRICE);
     let challenge = world.challenge(ProtocolVersion::V2).await;
-    switch.close();
     let headers = authorization(&client.voucher(&challenge, 200));
     let mut decided = pin!(world.decide(http::Method::GET, &headers, &world.route));
     assert!(is_pending(&mut decided).await, "its head may leave before an event is charged");
@@ -84,11 +74,7 @@ async fn the_head_of_a_stream_waits_for_the_disk() {
 #[tokio::test]
 async fn a_disk_that_fails_meanwhile_delivers_nothing() {
     for fault in [Fault::BeforeWrite, Fault::AfterWrite] {
-        let switch = Switch::healthy();
-        let world = world(&switch);
-        let client = client(&world).await;
-        let challenge = world.challenge(ProtocolVersion::V2).await;
-        switch.close();
+        let (switch, world, client, challenge) = held().await;
         switch.fail_next(fault);
         let paid = world.paid(&client.voucher(&challenge, 200)).await;
         switch.open();
@@ -102,11 +88,7 @@ async fn a_disk_that_fails_meanwhile_delivers_nothing() {
 
 #[tokio::test]
 async fn who_leaves_in_between_gets_the_money_back() {
-    let switch = Switch::healthy();
-    let world = world(&switch);
-    let client = client(&world).await;
-    let challenge = world.challenge(ProtocolVersion::V2).await;
-    switch.close();
+    let (switch, world, client, challenge) = held().await;
     let paid = world.paid(&client.voucher(&challenge, 200)).await;
     drop(paid);
     switch.open();
