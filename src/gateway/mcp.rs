@@ -147,6 +147,13 @@ impl Call {
             parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache, no-transform"));
         }
         if kind == Kind::Events {
+            // What comes before the result is free and leaves before anything is charged: not before the voucher is on disk.
+            if let Some(paid) = &mut self.paid
+                && let Err(error) = paid.refresh().await
+            {
+                tracing::warn!(%error, "an answer to a call cannot begin");
+                return Problem::UpstreamAnswer("the books fail; nothing was charged").response();
+            }
             return Response::from_parts(parts, events(self, body));
         }
         let bytes = match bounded(body).collect().await {

@@ -194,8 +194,8 @@ impl Paid {
         }
     }
 
-    /// Reads what the books hold now.
-    pub(super) async fn refresh(&mut self) -> Result<Snapshot, EngineError> {
+    /// Reads what the books hold now. When it returns, every step of this request so far is on disk.
+    pub async fn refresh(&mut self) -> Result<Snapshot, EngineError> {
         if let Some(found) = self.0.inner.engine.read(self.0.terms.channel).await? {
             self.0.snapshot = found.snapshot;
         }
