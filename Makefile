@@ -6,6 +6,7 @@
 #   make test-long  a million signatures, more histories, kills and power losses: takes hours
 #   make fuzz    every fuzz target for FUZZ_SECONDS
 #   make bench   the verifier and the durable books beside their peers
+#   make bench-small  the small parts of a paid request alone, beside the last record of them
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -17,7 +18,7 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-http-build bench-streams bench-settlement bench-docs lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-http-build bench-streams bench-settlement bench-small bench-small-record bench-docs lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
@@ -25,6 +26,7 @@ help:
 	@echo "make test-long   a million signatures, 100,000 histories, 10,000 kills, 1,000 power losses: takes hours"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
 	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http, bench-streams, bench-settlement: ARGS=\"--quick FILTER\")"
+	@echo "make bench-small   measures the small parts alone and compares with the last record (ARGS: a part of their names); bench-small-record adds one"
 	@echo "make bench-docs  writes docs/benchmarks/README.md from what they measured"
 	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, instruction counts"
 	@echo "make fmt     formats the sources"
@@ -43,7 +45,7 @@ test: lint test-rust test-contracts test-interop test-browser
 
 lint: setup
 	cargo fmt --all --check
-	cargo clippy --locked --workspace --features farebox-benches/books,farebox-benches/http,farebox-engine/failpoints,failpoints,charge --all-targets -- -D warnings
+	cargo clippy --locked --workspace --features farebox-benches/books,farebox-benches/http,farebox-benches/small,farebox-engine/failpoints,failpoints,charge --all-targets -- -D warnings
 	scripts/check-no-std.sh
 	scripts/check-lanes-inlined.sh
 	scripts/check-lean-build.sh
@@ -145,6 +147,13 @@ bench-settlement: setup
 	cargo bench --locked -p farebox-settlement-plan --bench planner
 	FAREBOX_DUE=$${DUE:-1000} cargo test --locked --release -p farebox-settlement --test settlement chain::many:: -- --nocapture
 	FAREBOX_VOUCHERS=$${VOUCHERS:-1000} cargo test --locked --release -p farebox-settlement --test settlement chain::engine_cost:: -- --nocapture
+
+# The small parts of a paid request, each alone. Nothing of the peers is built.
+bench-small:
+	@node scripts/bench-small.mjs $(ARGS)
+
+bench-small-record:
+	@node scripts/bench-small.mjs --record
 
 # Writes docs/benchmarks/verify.md and its plot. "+" marks a commit with changes of its own on top.
 bench-verify-docs: export BENCH_COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- Cargo.lock engine benches || echo +)

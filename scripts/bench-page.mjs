@@ -1,7 +1,9 @@
 // Writes docs/benchmarks/README.md and its plots from what the benchmarks left in a folder (target/bench): one look at
-// everything, ahead or behind. It measures nothing itself but the program's own start, when there is a program.
+// everything, ahead or behind. It measures nothing itself but the program's own start, when there is a program. The small parts
+// come from the history that is kept with the sources.
 //
 //   node scripts/bench-page.mjs [--from target/bench] [--to docs/benchmarks] [--program target/release/farebox]
+//       [--history benches/history/criterion.jsonl]
 //
 // A figure that was not measured is left out, and the page says which command measures it.
 import { execFileSync } from 'node:child_process'
@@ -9,6 +11,7 @@ import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'no
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { markdown, readHistory, section } from './bench-history.mjs'
 
 const STARTS = 21
 const ROW_H = 26
@@ -19,6 +22,7 @@ const { values: options } = parseArgs({
     to: { type: 'string', default: 'docs/benchmarks' },
     program: { type: 'string', default: 'target/release/farebox' },
     gas: { type: 'string', default: 'contracts/gas.snapshot' },
+    history: { type: 'string', default: 'benches/history/criterion.jsonl' },
   },
 })
 
@@ -56,7 +60,6 @@ function row({ what, ours, peer, by, show, more, why }) {
   const verdict = isBehind ? `**behind**, ${number(1 / factor)} ×` : `ahead, ${number(factor)} ×`
   return { cells: [what, show(ours), `${show(peer)} (${by})`, verdict, (isBehind ? why : '') || ''], isBehind }
 }
-const markdown = (head, rows) => [`| ${head.join(' | ')} |`, `|${head.map(() => '---').join('|')}|`, ...rows.map((cells) => `| ${cells.join(' | ')} |`)].join('\n')
 
 /** Horizontal bars on a logarithmic scale; ours are coloured. */
 function bars(title, unit, entries, show) {
@@ -231,5 +234,7 @@ for (const { title, date, command, more, rows, notes = [], plot } of compared) {
   parts.push(`## ${title}`, `\`${command}\`, ${date}.${more ? ` [How, and all figures](${more})` : ''}`, `![${title}](${file})`, markdown(HEAD, rows.map(({ cells }) => cells)), ...notes)
 }
 for (const part of [settlement(), start()].filter(Boolean)) parts.push(`## ${part.title}`, ...(part.note ? [part.note] : []), markdown(['what', 'figure'], part.rows))
+const small = section(readHistory(options.history))
+if (small) parts.push(small)
 writeFileSync(join(options.to, 'README.md'), `${parts.join('\n\n')}\n`)
 console.log(`${join(options.to, 'README.md')}: ${all.length} rows, ${behind.length} behind`)
