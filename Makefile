@@ -18,7 +18,7 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-http-build bench-streams bench-settlement bench-small bench-small-record bench-docs supply-chain lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-http-build bench-streams bench-settlement bench-small bench-small-record bench-docs supply-chain book lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
@@ -28,6 +28,7 @@ help:
 	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http, bench-streams, bench-settlement: ARGS=\"--quick FILTER\")"
 	@echo "make bench-small   measures the small parts alone and compares with the last record (ARGS: a part of their names); bench-small-record adds one"
 	@echo "make bench-docs  writes docs/benchmarks/README.md from what they measured"
+	@echo "make book    the manual as web pages, in the target folder"
 	@echo "make supply-chain   licences, sources, known weaknesses of all dependencies, and the bill of materials"
 	@echo "make lint    formats, clippy, no_std, inlined lanes, lean build, instruction counts"
 	@echo "make fmt     formats the sources"
@@ -175,6 +176,10 @@ bench-docs:
 # Needs cargo-deny and cargo-audit, and the network for the database of advisories: ends with 3 when that was not there.
 supply-chain:
 	@scripts/supply-chain.sh
+
+book:
+	@command -v mdbook >/dev/null || { echo "mdbook is missing: cargo install --locked mdbook" >&2; exit 1; }
+	mdbook build --dest-dir $(abspath $(TARGET_DIR))/book
 
 fmt:
 	cargo fmt --all
