@@ -1,9 +1,12 @@
 //! What of a credential can be checked without books and cryptography: its challenge, its protocol, its terms.
 
+use std::cell::RefCell;
+
 use farebox_core::challenge::rfc3339::UnixMillis;
 use farebox_core::challenge::{Credential, EchoError, Payload, Request};
 use farebox_core::channel::{Identity, Rejection, Terms};
 use farebox_core::units::{Address, Amount, ChannelId};
+use farebox_core::voucher::v2::KnownIds;
 use farebox_core::voucher::{AnySignedVoucher, ProtocolVersion, Voucher};
 use metrics::counter;
 
@@ -11,6 +14,11 @@ use super::config::Escrow;
 use super::door::Inner;
 use super::offer::{Offer, Quote};
 use super::problem::{self, Refused};
+
+thread_local! {
+    /// Which terms were proven to be those of their channel.
+    static KNOWN_IDS: RefCell<KnownIds> = RefCell::default();
+}
 
 /// A credential whose challenge is ours and whose terms are those of one of our escrows.
 pub(super) struct Checked {
@@ -58,7 +66,8 @@ impl Inner {
             let identity = Identity { chain_id: escrow.chain_id, escrow: escrow.address, terms };
             let advertised = self.config.advertised(escrow, token);
             identity.check(&advertised).map_err(|found| problem::rejection(&found, channel))?;
-            if identity.channel_id() != channel {
+            let (chain, escrow) = (escrow.chain_id, escrow.address);
+            if !KNOWN_IDS.with_borrow_mut(|known| known.prove(descriptor, chain, escrow, channel)) {
                 return Err(problem::other_channel_id(channel));
             }
         }

@@ -1,6 +1,10 @@
 //! The TIP-1034 channel reserve: the terms of its channels, and the signatures that it takes.
 
+mod known_ids;
+
 use farebox_crypto::ecdsa;
+
+pub use known_ids::{KNOWN_IDS_MAX, KnownIds};
 
 use super::VoucherError;
 use super::hash::{address_word, chain_word, keccak_words};
