@@ -2,7 +2,6 @@
 //!
 //! Written by hand: two fixed forms do not need a calendar library in a crate without `std`.
 
-use alloc::format;
 use alloc::string::String;
 
 /// Milliseconds since the Unix epoch.
@@ -12,6 +11,8 @@ pub struct UnixMillis(pub u64);
 /// The last millisecond of the year 9999, the end of what RFC 3339 can write.
 pub const UNIX_MILLIS_MAX: UnixMillis = UnixMillis(253_402_300_799_999);
 
+/// The length of `2025-01-06T12:05:00.000Z`.
+const MILLIS_CHARS: usize = 24;
 const DAY_SECONDS: u64 = 86_400;
 /// Days of 400 years: the calendar repeats after them.
 const ERA_DAYS: u64 = 146_097;
@@ -29,12 +30,30 @@ impl UnixMillis {
 /// Writes `time` with milliseconds, as `2025-01-06T12:05:00.000Z`. Later than the year 9999 is written as
 /// its last millisecond.
 pub fn format_millis(time: UnixMillis) -> String {
+    let mut text = String::with_capacity(MILLIS_CHARS);
+    push_millis(&mut text, time);
+    text
+}
+
+/// Appends what [`format_millis`] writes.
+pub(super) fn push_millis(text: &mut String, time: UnixMillis) {
     let time = time.0.min(UNIX_MILLIS_MAX.0);
     let (seconds, millis) = (time / 1000, time % 1000);
     let (days, second) = (seconds / DAY_SECONDS, seconds % DAY_SECONDS);
     let (year, month, day) = civil_from_days(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+    let mut push = |number: u64, digits: u32, separator: char| {
+        for place in (0..digits).rev() {
+            text.push(char::from(b'0' + (number / 10_u64.pow(place) % 10) as u8));
+        }
+        text.push(separator);
+    };
+    push(year, 4, '-');
+    push(month, 2, '-');
+    push(day, 2, 'T');
+    push(second / 3600, 2, ':');
+    push(second / 60 % 60, 2, ':');
+    push(second % 60, 2, '.');
+    push(millis, 3, 'Z');
 }
 
 /// Reads a time of the years 1970 to 9999: `YYYY-MM-DDTHH:MM:SS`, an optional fraction (what is finer than
