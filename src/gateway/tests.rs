@@ -16,6 +16,9 @@ use tokio::time::timeout;
 use super::body::full;
 use super::*;
 
+#[path = "../../engine/tests/support/faulty.rs"]
+#[expect(dead_code, reason = "the engine's tests need more of it")]
+mod faulty;
 mod hostile;
 mod mcp;
 mod openapi;

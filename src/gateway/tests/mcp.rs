@@ -1,17 +1,30 @@
 //! Tools that are sold by the call.
 
 use farebox_core::challenge::{Challenge, Receipt};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use farebox_engine::MemoryLedger;
+use farebox_engine::ledger::Ledger;
 use serde_json::{Value, json};
 
+use super::faulty::{Fault, FaultyLedger, Switch};
 use super::*;
 
 const PATH: &str = "/mcp";
+/// How long a test looks whether something comes that must not come.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// A gateway with room for credentials in bodies.
 async fn tools() -> (upstream::Upstream, World) {
+    tools_on(MemoryLedger::new()).await
+}
+
+async fn tools_on(ledger: impl Ledger + 'static) -> (upstream::Upstream, World) {
     let upstream = upstream::Upstream::start().await;
-    let world =
-        World::start(&upstream.url, BOUNDS, |config| config.limits.request_body_bytes_max = 100_000).await;
+    let change = |config: &mut Config| config.limits.request_body_bytes_max = 100_000;
+    let world = World::start_on(ledger, &upstream.url, BOUNDS, None, change).await;
     (upstream, world)
 }
 
@@ -153,4 +166,32 @@ async fn a_refused_credential_is_told_in_the_words_of_the_transport() {
     assert!(world.send(request).await.body.contains("-32042"), "the last name counts, for everybody");
     assert_eq!(upstream.count(), before);
     assert_eq!(world.snapshot(&payer).await.accepted, Amount::ZERO);
+}
+
+#[tokio::test]
+async fn the_events_of_a_tool_wait_for_the_disk() {
+    for fault in [None, Some(Fault::BeforeWrite)] {
+        let switch = Switch::healthy();
+        let ledger = FaultyLedger { inner: MemoryLedger::new(), switch: Arc::clone(&switch) };
+        let (upstream, world) = tools_on(ledger).await;
+        let payer = world.payer().await;
+        let (challenge, shown) = asked(&world).await;
+        let before = upstream.count();
+        switch.close();
+        let paid = credential(&payer.voucher(&challenge, 10), &shown);
+        let request = world.request(Method::POST, PATH).header("content-type", "application/json");
+        let request = request.body(full(Bytes::from(call("stream", 2, Some(paid)).to_string()))).unwrap();
+        let mut answer = pin!(world.send(request));
+        assert!(timeout(LOOK, &mut answer).await.is_err(), "the voucher is not on the disk");
+        assert_eq!(upstream.count(), before + 1, "the tool works meanwhile");
+        if let Some(fault) = fault {
+            switch.fail_next(fault);
+        }
+        switch.open();
+        let seen = timeout(SOON, answer).await.unwrap();
+        let is_sold = fault.is_none();
+        assert_eq!(seen.status, if is_sold { 200 } else { 502 }, "{seen:?}");
+        assert_eq!(seen.body.contains("notifications/progress"), is_sold, "{seen:?}");
+        assert_eq!(seen.body.contains("org.paymentauth/receipt"), is_sold, "{seen:?}");
+    }
 }

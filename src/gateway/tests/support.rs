@@ -14,6 +14,7 @@ use farebox_engine::chain::{
     ToppedUpOnChain,
 };
 use farebox_engine::http::{DoorConfig, Escrow};
+use farebox_engine::ledger::Ledger;
 use farebox_engine::{Engine, MemoryLedger, SystemClock};
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method};
@@ -103,6 +104,17 @@ impl World {
         tls: Option<Arc<Tls>>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::start_on(MemoryLedger::new(), upstream, bounds, tls, change).await
+    }
+
+    /// The same, with books on a disk of the test's.
+    pub async fn start_on(
+        ledger: impl Ledger + 'static,
+        upstream: &str,
+        bounds: Bounds,
+        tls: Option<Arc<Tls>>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let text = format!(
             "[server]\nrealm = \"test\"\n[upstream]\nurl = \"{upstream}\"\n[chain]\nrpc = [\"http://c\"]\nid = 31337\n\
              [payee]\naddress = \"{PAYEE}\"\ntoken = \"{TOKEN}\"\nkey_file = \"k\"\n\
@@ -125,8 +137,7 @@ impl World {
         );
         let mut config = Config::parse(std::path::Path::new("t.toml"), &text, []).unwrap();
         change(&mut config);
-        let engine =
-            Engine::start(farebox_engine::Config::default(), MemoryLedger::new(), SystemClock).unwrap();
+        let engine = Engine::start(farebox_engine::Config::default(), ledger, SystemClock).unwrap();
         let keys = ChallengeKeys::new(ChallengeKey::new(&[7; 32]).unwrap());
         let mut door_config = DoorConfig::new(
             config.server.realm.clone().unwrap(),
