@@ -4,6 +4,7 @@
 #   make demo    a real client pays through Farebox on a local chain
 #   make test    everything: formats, lints, Rust, contracts, end to end with real clients
 #   make test-long  a million signatures, more histories, kills and power losses: takes hours
+#   make test-upgrade  upgrades under load from older commits, which it builds
 #   make fuzz    every fuzz target for FUZZ_SECONDS
 #   make bench   the verifier and the durable books beside their peers
 #   make bench-small  the small parts of a paid request alone, beside the last record of them
@@ -18,15 +19,17 @@ export FAREBOX_BIN := $(TARGET_DIR)/debug/farebox
 # The two longest end-to-end files run beside each other, not more: two cores are enough for everybody.
 INTEROP_JOBS ?= 2
 
-.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-http-build bench-streams bench-settlement bench-small bench-small-record bench-docs supply-chain book lint fmt
+.PHONY: help setup build demo test test-rust test-contracts test-interop test-browser test-long fuzz bench bench-verify bench-verify-docs bench-books bench-books-docs bench-http bench-http-build bench-streams bench-settlement bench-small bench-small-record bench-docs supply-chain book test-upgrade bench-books-build bench-books-sweep bench-books-sweep-docs lint fmt
 
 help:
 	@echo "make demo    a real client pays per request and per token; the books and the chain agree"
 	@echo "make test    all tests and lints"
 	@echo "make test-long   a million signatures, 100,000 histories, 10,000 kills, 1,000 power losses: takes hours"
+	@echo "make test-upgrade  upgrades under load from programs of older commits, which it builds"
 	@echo "make fuzz    runs every fuzz target for FUZZ_SECONDS (20)"
 	@echo "make bench   measures beside peers (bench-verify, bench-books, bench-http, bench-streams, bench-settlement: ARGS=\"--quick FILTER\")"
 	@echo "make bench-small   measures the small parts alone and compares with the last record (ARGS: a part of their names); bench-small-record adds one"
+	@echo "make bench-books-sweep  what each option of RocksDB does to the books, one at a time"
 	@echo "make bench-docs  writes docs/benchmarks/README.md from what they measured"
 	@echo "make book    the manual as web pages, in the target folder"
 	@echo "make supply-chain   licences, sources, known weaknesses of all dependencies, and the bill of materials"
@@ -97,6 +100,17 @@ test-long: setup
 	cargo build --locked
 	node --test tests/docs/python-client.mjs
 
+# The last commit whose store had the format before this one, and the first that hands over its sockets.
+OLD_FORMAT ?= 7567bfc
+OLD_HANDOVER ?= 309b22c
+
+# Upgrades under load from programs of older commits, which are built first.
+test-upgrade: setup
+	FAREBOX_OLD_BIN="$$(scripts/old-program.sh $(OLD_FORMAT))" \
+		cargo test --locked --test upgrade behind_a_balancer -- --nocapture
+	FAREBOX_OLD_BIN="$$(scripts/old-program.sh $(OLD_HANDOVER))" \
+		cargo test --locked --test upgrade replaced_twice -- --nocapture
+
 fuzz:
 	@scripts/fuzz.sh
 
@@ -121,12 +135,18 @@ bench-verify:
 
 # ARGS: --quick, --channels, --signers, --threads, --vouchers, and a part of the names of the cases to measure.
 # SYNC_US: every sync takes so many microseconds more, as on a slower disk; the result is books-slow.json.
-bench-books:
-	@echo "building the benchmark (the first time RocksDB is compiled: 10 to 25 minutes on two cores)"
-	cargo build --locked --release -p farebox-benches --bin books --features books,fast-peers
+bench-books: bench-books-build
 	mkdir -p $(TARGET_DIR)/bench
 	cc -O2 -shared -fPIC -o $(TARGET_DIR)/bench/slow_sync.so benches/src/bin/books/slow_sync.c -ldl
 	$(if $(SYNC_US),FAREBOX_SYNC_US=$(SYNC_US) LD_PRELOAD=$(TARGET_DIR)/bench/slow_sync.so) $(TARGET_DIR)/release/books $(ARGS)
+
+# ARGS: --channels, --vouchers, --rounds, and a part of the names of the options to measure, such as journal. or block_size.
+bench-books-sweep: bench-books-build
+	$(TARGET_DIR)/release/books sweep $(ARGS)
+
+bench-books-build:
+	@echo "building the benchmark (the first time RocksDB is compiled: 10 to 25 minutes on two cores)"
+	cargo build --locked --release -p farebox-benches --bin books --features books,fast-peers
 
 # ARGS: --quick, and some of bare, layer, gateway, mpp and mppx.
 bench-http: bench-http-build
@@ -168,6 +188,12 @@ bench-books-docs: export BENCH_COMMIT = $(shell git rev-parse --short HEAD)$(she
 bench-books-docs: export BENCH_DATE = $(shell date -u +%F)
 bench-books-docs: override ARGS += --docs
 bench-books-docs: bench-books
+
+# Writes the figures into docs/benchmarks/rocksdb-options.md.
+bench-books-sweep-docs: export BENCH_COMMIT = $(shell git rev-parse --short HEAD)$(shell git diff --quiet HEAD -- Cargo.lock engine benches || echo +)
+bench-books-sweep-docs: export BENCH_DATE = $(shell date -u +%F)
+bench-books-sweep-docs: override ARGS += --docs
+bench-books-sweep-docs: bench-books-sweep
 
 # Writes docs/benchmarks/README.md and its plots from the last runs: `make bench` first, for a full page.
 bench-docs:

@@ -1,23 +1,20 @@
-//! A server is replaced while it is paid: by a process that takes over its sockets and books, and by the service manager, which
-//! keeps the sockets in between.
+//! A server is replaced while it is paid: by a process that takes over its sockets and books, behind a balancer of connections, and by
+//! the service manager, which keeps the sockets in between.
+//!
+//! The first two begin with the program that `FAREBOX_OLD_BIN` names (`make test-upgrade` builds older versions), or with this one.
 
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 mod support;
 
+use support::balancer::Balancer;
 use support::hand::Hand;
-use support::{Protocol, REQUEST_PRICE, World, amount, farebox, program, text, until};
-
-/// What each payer adds to its deposit: more than it can spend in the test.
-const MORE: u128 = 50_000_000;
-/// Requests that each payer makes before, between and after the replacements.
-const REQUESTS_MIN: u64 = 8;
+use support::loads::Loads;
+use support::{Protocol, World, farebox, old_farebox, program, text};
 
 fn set_server(world: &World, line: &str) {
     let config = fs::read_to_string(&world.config).expect("reads it");
@@ -25,71 +22,79 @@ fn set_server(world: &World, line: &str) {
         .expect("writes it");
 }
 
+/// Payers may be as fast as they can.
+fn without_pace(world: &World) {
+    let config = fs::read_to_string(&world.config).expect("reads it");
+    fs::write(&world.config, format!("{config}[risk]\nvouchers_per_second_max = 0\n")).expect("writes it");
+}
+
+/// Starts the version that is to be upgraded, on books of its own making.
+async fn start_old(world: &mut World, arguments: &'static [&str]) {
+    // The world's first server made them, in the format of this version.
+    fs::remove_dir_all(world.config.with_file_name("farebox-data")).expect("forgets the books");
+    let config = world.config.clone();
+    let server = tokio::task::spawn_blocking(move || {
+        let mut command = Command::new(old_farebox());
+        command.args(["serve", "-c"]).arg(config).args(arguments).stdin(Stdio::null());
+        program::Program::of(command)
+    });
+    world.set_server(server.await.expect("it starts"));
+}
+
+fn assert_checked(world: &World) {
+    let check = program::run(&["check", "-c", world.config.to_str().expect("ASCII")]);
+    assert!(check.status.success(), "{}", text(&check.stdout));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_is_replaced_twice_under_load_and_no_request_fails() {
     let mut world = World::start().await;
     world.stop_server().await;
     set_server(&world, "handover_socket = \"handover.sock\"");
-    // As fast as it goes.
-    let config = fs::read_to_string(&world.config).expect("reads it");
-    fs::write(&world.config, format!("{config}[risk]\nvouchers_per_second_max = 0\n")).expect("writes it");
+    without_pace(&world);
     // Nobody runs: it just starts.
-    let server = tokio::task::spawn_blocking({
-        let config = world.config.clone();
-        move || program::Program::serve_with(&config, &["--take-over"], &[])
-    });
-    world.set_server(server.await.expect("it starts"));
+    start_old(&mut world, &["--take-over"]).await;
 
-    let is_over = Arc::new(AtomicBool::new(false));
-    let mut loads = Vec::new();
-    for (account, keeps_connections) in [(world.payer, true), (world.stranger, true), (world.operator, false)]
-    {
-        let hand = Hand::new(&world, &account);
-        let hand = if keeps_connections { hand } else { hand.with_fresh_connections() };
-        let opened = hand.open(&world, Protocol::V2).await;
-        assert_eq!(hand.top_up(&opened, MORE).await.status, 204);
-        let channel = opened.channel;
-        let (done, is_over) = (Arc::new(AtomicU64::new(0)), Arc::clone(&is_over));
-        let counted = Arc::clone(&done);
-        let load = tokio::spawn(async move {
-            let mut cumulative = REQUEST_PRICE;
-            while !is_over.load(Ordering::Relaxed) {
-                cumulative += REQUEST_PRICE;
-                let answer = hand.pay(&opened, cumulative).await;
-                assert_eq!(answer.status, 200, "{answer:?}");
-                counted.fetch_add(1, Ordering::Relaxed);
-            }
-            cumulative
-        });
-        loads.push((channel, done, load));
-    }
-    let go_on = async |what: &str| {
-        let before: Vec<u64> = loads.iter().map(|(_, done, _)| done.load(Ordering::Relaxed)).collect();
-        until(what, || async {
-            let mut pairs = loads.iter().zip(&before);
-            assert!(!loads.iter().any(|(_, _, load)| load.is_finished()), "a request failed");
-            pairs
-                .all(|((_, done, _), before)| done.load(Ordering::Relaxed) >= before + REQUESTS_MIN)
-                .then_some(())
-        })
-        .await;
-    };
-    go_on("the load runs").await;
+    let mut loads = Loads::default();
+    loads.add(&world, Hand::new(&world, &world.payer)).await;
+    loads.add(&world, Hand::new(&world, &world.stranger)).await;
+    loads.add(&world, Hand::new(&world, &world.operator).with_fresh_connections()).await;
+    loads.go_on("the load runs").await;
     for _ in 0..2 {
         world.replace_server().await;
-        go_on("the load goes on").await;
+        loads.go_on("the load goes on").await;
     }
-    is_over.store(true, Ordering::Relaxed);
-    for (channel, _, load) in loads {
-        let paid = load.await.expect("no request failed");
-        let books = world.channel(channel).await.expect("in the books");
-        assert_eq!((amount(&books, "spent"), amount(&books, "accepted")), (paid, paid), "{books}");
-        assert_eq!(amount(&books, "reserved"), 0, "{books}");
-    }
+    loads.end(&world).await;
     world.stop_server().await;
     assert!(!world.config.with_file_name("handover.sock").exists(), "nobody can be asked any more");
-    let check = program::run(&["check", "-c", world.config.to_str().expect("ASCII")]);
-    assert!(check.status.success(), "{}", text(&check.stdout));
+    assert_checked(&world);
+}
+
+/// For versions that cannot hand over their sockets: the balancer in front of them waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_behind_a_balancer_is_upgraded_under_load_and_no_request_fails() {
+    let mut world = World::start().await;
+    world.stop_server().await;
+    without_pace(&world);
+    start_old(&mut world, &[]).await;
+    let balancer = Balancer::start(world.server().listen).await;
+
+    let mut loads = Loads::default();
+    for account in [world.payer, world.stranger] {
+        let hand = Hand::new(&world, &account).by_way_of(balancer.address).with_fresh_connections();
+        loads.add(&world, hand).await;
+    }
+    loads.go_on("the load runs").await;
+    for _ in 0..2 {
+        balancer.hold().await;
+        world.stop_server().await;
+        world.start_server();
+        balancer.send_to(world.server().listen);
+        loads.go_on("the load goes on").await;
+    }
+    loads.end(&world).await;
+    world.stop_server().await;
+    assert_checked(&world);
 }
 
 #[tokio::test(flavor = "multi_thread")]

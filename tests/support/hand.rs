@@ -1,6 +1,8 @@
 //! A client whose every step the test decides: parts of the published client (crate `mpp`), put together by hand.
 //! For what a well-behaved client never does.
 
+use std::net::SocketAddr;
+
 use alloy_primitives::{Address, B256};
 use farebox_contracts::v2::ITIP20ChannelReserve::ChannelDescriptor;
 use farebox_devnet::Account;
@@ -103,6 +105,11 @@ impl Hand {
     /// The same payer at another path.
     pub fn at(&self, world: &World, path: &str) -> Self {
         Self { url: world.url(path), ..self.clone() }
+    }
+
+    /// The same payer by way of another address.
+    pub fn by_way_of(self, address: SocketAddr) -> Self {
+        Self { url: format!("http://{address}{PATH}"), ..self }
     }
 
     /// The same payer with a new connection for each request.

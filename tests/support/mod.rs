@@ -21,11 +21,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+pub mod balancer;
 pub mod chain;
 pub mod client;
 pub mod config;
 pub mod gate;
 pub mod hand;
+pub mod loads;
 pub mod program;
 pub mod upstream;
 
@@ -309,6 +311,11 @@ fn nobody_listens() -> String {
 /// The program under test.
 pub fn farebox() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_farebox"))
+}
+
+/// The program that a server is upgraded from: of the version that `FAREBOX_OLD_BIN` names, or this one.
+pub fn old_farebox() -> PathBuf {
+    std::env::var_os("FAREBOX_OLD_BIN").map_or_else(|| farebox().to_owned(), PathBuf::from)
 }
 
 /// The value of a result that must be good in a test.
