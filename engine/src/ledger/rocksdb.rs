@@ -45,6 +45,8 @@ mod notes;
 mod open;
 mod running;
 mod tombstones;
+#[doc(hidden)]
+pub mod tuning;
 mod witness;
 
 use std::path::{Path, PathBuf};
@@ -63,7 +65,9 @@ use self::failure::failed;
 use self::images::Images;
 use self::lease::Lease;
 pub use self::meta::STORE_VERSION;
+use self::open::Opened;
 use self::running::Running;
+use self::tuning::{Statistics, Tuning};
 use super::{EncodedBooks, Ledger, LedgerError, LedgerRead, Note, Standing, StoredChannel, StoredFrame};
 use crate::fail_points::{FailPoint, reach};
 
@@ -77,6 +81,7 @@ pub struct RocksLedger {
     last_frame: AtomicU64,
     running: Running,
     images: Images,
+    statistics: Option<Statistics>,
     /// Held while a snapshot is taken, and while the mark moves or frames are forgotten: a snapshot has the list of table files
     /// of one moment and the log of a later one, which must not count on images that came between.
     turn: Arc<Mutex<()>>,
@@ -112,17 +117,43 @@ impl RocksLedger {
         if Self::is_unreconciled(path) {
             return Err(LedgerError::NotReconciled { path: path.into() });
         }
-        Self::open_any(path)
+        Self::open_any(path, Tuning::default())
     }
 
-    fn open_any(path: &Path) -> Result<Self, LedgerError> {
-        let (columns, lease, epoch) = open::for_writing(path)?;
+    /// Opens the ledger with other options of RocksDB than those it is shipped with: for benchmarks that compare them.
+    ///
+    /// # Errors
+    ///
+    /// As [`RocksLedger::open`].
+    #[doc(hidden)]
+    pub fn open_tuned(path: impl AsRef<Path>, tuning: Tuning) -> Result<Self, LedgerError> {
+        Self::open_any(path.as_ref(), tuning)
+    }
+
+    /// What RocksDB counts, if it was opened to count.
+    #[doc(hidden)]
+    pub fn statistics(&self) -> Option<Statistics> {
+        self.statistics.clone()
+    }
+
+    fn open_any(path: &Path, tuning: Tuning) -> Result<Self, LedgerError> {
+        let Opened { columns, lease, epoch, statistics } = open::for_writing(path, &tuning)?;
         // What a process that died has left of one.
         discard_snapshot(path)?;
         let last_frame = AtomicU64::new(columns.last_frame()?.max(columns.mark()?.sequence));
-        let (running, images) = (Running::read(&columns)?, Images::new(path)?);
+        let (running, images) = (Running::read(&columns)?, Images::new(path, tuning)?);
         let (columns, path) = (Arc::new(columns), std::path::absolute(path).unwrap_or_else(|_| path.into()));
-        Ok(Self { columns, path, lease, epoch, last_frame, running, images, turn: Arc::default() })
+        Ok(Self {
+            columns,
+            path,
+            lease,
+            epoch,
+            last_frame,
+            running,
+            images,
+            statistics,
+            turn: Arc::default(),
+        })
     }
 
     /// Opens the ledger in the folder `path` for reading only. A running writer is not disturbed, and what

@@ -55,7 +55,7 @@ impl Books {
         let mut books = Self::on(&folder.path().join("books"), crowd, shards)?;
         books.folder = Some(folder);
         let before = rss_bytes();
-        books.runtime.block_on(open_all(&books.engine, &books.crowd))?;
+        books.open_channels()?;
         let channels = books.crowd.channels.len() as f64;
         books.rss_bytes_per_channel = rss_bytes().saturating_sub(before) as f64 / channels;
         Ok(books)
@@ -63,20 +63,31 @@ impl Books {
 
     /// An engine on the store of a crowd whose channels are there already.
     pub fn on(store: &Path, crowd: Crowd, shards: usize) -> Result<Self, String> {
-        let frames = Arc::default();
         let ledger = RocksLedger::open(store).map_err(|error| error.to_string())?;
+        let config =
+            Config { shards, resident_channels_max: crowd.channels.len().max(1 << 20), ..Config::default() };
+        Self::with(ledger, crowd, config)
+    }
+
+    /// An engine on an open ledger, with as much room for requests and tables as a measurement needs.
+    pub fn with(ledger: RocksLedger, crowd: Crowd, config: Config) -> Result<Self, String> {
+        let frames = Arc::default();
         let ledger = Timed { ledger, frames: Arc::clone(&frames) };
-        let config = Config {
-            shards,
-            intake_max: INTAKE_MAX,
-            resident_channels_max: crowd.channels.len().max(1 << 20),
-            signer_tables_bytes_max: TABLES_BYTES_MAX,
-            ..Config::default()
-        };
+        let config = Config { intake_max: INTAKE_MAX, signer_tables_bytes_max: TABLES_BYTES_MAX, ..config };
         let engine = Engine::start(config, ledger, SystemClock).map_err(|error| error.to_string())?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
         Ok(Self { engine, crowd, runtime, rss_bytes_per_channel: 0.0, frames, folder: None })
+    }
+
+    /// Opens every channel of the crowd.
+    pub fn open_channels(&self) -> Result<(), String> {
+        self.runtime.block_on(open_all(&self.engine, &self.crowd))
+    }
+
+    /// Ends the engine; what was acknowledged is on disk.
+    pub fn end(self) -> Result<(), String> {
+        self.runtime.block_on(self.engine.shutdown()).map_err(|error| error.to_string())
     }
 
     /// How long each frame's write with its sync took, since this was asked last.

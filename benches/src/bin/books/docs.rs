@@ -10,16 +10,21 @@ const PAGE: &str = "../docs/benchmarks/books.md";
 
 /// Replaces the figures called `name` on the page.
 pub fn write(report: &Report, name: &str) -> Result<(), String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(PAGE);
-    let page = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {PAGE}: {error}"))?;
-    let page = replaced(&page, name, &figures(report))?;
-    std::fs::write(&path, page).map_err(|error| format!("cannot write {PAGE}: {error}"))
+    replace(PAGE, name, &figures(report))
+}
+
+/// Replaces what stands between the marks of `name` on a page, whose path begins at this package.
+pub fn replace(page: &str, name: &str, figures: &str) -> Result<(), String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("cannot read {page}: {error}"))?;
+    let text = replaced(&text, name, figures).map_err(|missing| format!("{page} {missing}"))?;
+    std::fs::write(&path, text).map_err(|error| format!("cannot write {page}: {error}"))
 }
 
 /// The page with other lines between the marks of `name`.
 fn replaced(page: &str, name: &str, figures: &str) -> Result<String, String> {
     let (begin, end) = (format!("<!-- {name} -->\n"), format!("<!-- end of {name} -->"));
-    let missing = || format!("{PAGE} has no lines between {begin:?} and {end:?}");
+    let missing = || format!("has no lines between {begin:?} and {end:?}");
     let (before, rest) = page.split_once(&begin).ok_or_else(missing)?;
     let (_, after) = rest.split_once(&end).ok_or_else(missing)?;
     Ok(format!("{before}{begin}{figures}{end}{after}"))
@@ -76,7 +81,7 @@ fn line(text: &mut String, row: &Row) {
 }
 
 /// Digits in groups of three.
-fn grouped(number: f64) -> String {
+pub fn grouped(number: f64) -> String {
     let digits = format!("{number:.0}");
     let first = digits.len() % 3;
     let mut text = digits[..first].to_owned();

@@ -23,6 +23,7 @@
 //! | [`cases`] | what is measured |
 //! | [`peers`] | one sync a voucher on RocksDB and on SQLite; the stores of the Rust SDK |
 //! | [`reopen`] | the time to open the books of a server that was killed |
+//! | [`sweep`] | `books sweep`: what each option of RocksDB does; it has arguments of its own |
 //! | [`meter`], [`report`], [`docs`], [`options`] | clocks, the table, the JSON, the page, the arguments |
 
 mod books;
@@ -35,6 +36,7 @@ mod options;
 mod peers;
 mod reopen;
 mod report;
+mod sweep;
 
 use std::process::ExitCode;
 
@@ -44,7 +46,9 @@ use report::Report;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let run = || Options::parse(arguments.iter().cloned()).and_then(|options| run(&options));
-    match reopen::child(&arguments).unwrap_or_else(run) {
+    let asked =
+        reopen::child(&arguments).or_else(|| sweep::child(&arguments)).or_else(|| sweep::run(&arguments));
+    match asked.unwrap_or_else(run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench-books: {error}");

@@ -131,6 +131,11 @@ impl Histogram {
         sorted.get(place.min(sorted.len().saturating_sub(1))).copied().unwrap_or(0.0)
     }
 
+    /// The mean; zero without any.
+    pub fn mean(&self) -> f64 {
+        self.0.iter().sum::<f64>() / self.0.len().max(1) as f64
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -152,6 +157,7 @@ mod tests {
         assert_eq!(took.quantile(0.5), 0.0);
         (1..=100).rev().for_each(|us| took.push(Duration::from_micros(us)));
         assert_eq!((took.quantile(0.0), took.quantile(0.5), took.quantile(1.0)), (1.0, 51.0, 100.0));
+        assert_eq!((took.mean(), Histogram::default().mean()), (50.5, 0.0));
     }
 
     #[test]

@@ -79,7 +79,8 @@ fn numbers(option: &str, found: Option<String>) -> Result<Vec<usize>, String> {
     found.unwrap_or_default().split(',').map(|text| number(option, text)).collect()
 }
 
-fn number(option: &str, text: &str) -> Result<usize, String> {
+/// The number that an option was given.
+pub fn number(option: &str, text: &str) -> Result<usize, String> {
     let found = text.parse().ok().filter(|number| *number > 0);
     found.ok_or_else(|| format!("{option} is {text:?}, expected numbers from 1 on, with commas between"))
 }

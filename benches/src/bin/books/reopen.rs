@@ -57,7 +57,7 @@ pub fn child(arguments: &[String]) -> Option<Result<(), String>> {
 pub fn run(channels: usize, vouchers: usize, report: &mut Report) -> Result<(), String> {
     let folder = TempDir::new_in(disk()?).map_err(|error| format!("no folder for the books: {error}"))?;
     let store = folder.path().join("books");
-    fill(&store, &Crowd::new(channels, SIGNERS))?;
+    fill(&RocksLedger::open(&store).map_err(|error| error.to_string())?, &Crowd::new(channels, SIGNERS))?;
     let numbers = [channels.to_string(), vouchers.to_string()];
     let (mut server, line) = spawn(SERVE, &store, &numbers)?;
     // SIGKILL: no destructor runs, nothing is flushed.
@@ -78,7 +78,8 @@ pub fn run(channels: usize, vouchers: usize, report: &mut Report) -> Result<(), 
     Ok(())
 }
 
-fn spawn(role: &str, store: &Path, numbers: &[String]) -> Result<(Child, String), String> {
+/// Runs this program as another process, and reads the line that it says when it has done its work.
+pub fn spawn(role: &str, store: &Path, numbers: &[String]) -> Result<(Child, String), String> {
     let failed = |error: std::io::Error| format!("cannot run a second process: {error}");
     let program: PathBuf = std::env::current_exe().map_err(failed)?;
     let mut command = Command::new(program);
@@ -90,9 +91,8 @@ fn spawn(role: &str, store: &Path, numbers: &[String]) -> Result<(Child, String)
     Ok((child, line.trim_end().to_owned()))
 }
 
-/// A store of channels that each took a voucher.
-fn fill(store: &Path, crowd: &Crowd) -> Result<(), String> {
-    let ledger = RocksLedger::open(store).map_err(|error| error.to_string())?;
+/// Stores channels that each took a voucher.
+pub fn fill(ledger: &RocksLedger, crowd: &Crowd) -> Result<(), String> {
     let places: Vec<usize> = (0..crowd.channels.len()).collect();
     for part in places.chunks(IMAGES) {
         let images: Vec<_> = part.iter().map(|place| image(crowd, *place)).collect();
@@ -101,7 +101,8 @@ fn fill(store: &Path, crowd: &Crowd) -> Result<(), String> {
     ledger.set_mark(&Head::GENESIS).map_err(|error| error.to_string())
 }
 
-fn image(crowd: &Crowd, place: usize) -> StoredChannel {
+/// Channel number `place` after its first voucher.
+pub fn image(crowd: &Crowd, place: usize) -> StoredChannel {
     let (identity, at) = (crowd.identity(place), UnixSeconds(1_800_000_000));
     let (deposit, settled, position) = (DEPOSIT, Amount::ZERO, POSITION);
     let opened = Event::Opened { identity: Box::new(identity.clone()), deposit, settled, at, position };
@@ -145,7 +146,7 @@ fn open(store: &Path) -> Result<(), String> {
 }
 
 /// What all channels spent, from disk.
-fn spent(store: &Path) -> Result<u128, String> {
+pub fn spent(store: &Path) -> Result<u128, String> {
     let view = RocksLedger::open_read_only(store).map_err(|error| error.to_string())?;
     let books = recover(&view).map_err(|error| error.to_string())?;
     let (mut spent, mut after) = (0, None);

@@ -20,6 +20,7 @@ use rocksdb::checkpoint::Checkpoint;
 
 use super::columns::Columns;
 use super::failure::{failed, io_failed};
+use super::tuning::Tuning;
 use super::{RocksLedger, open};
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
@@ -86,7 +87,7 @@ impl RocksLedger {
     pub fn open_restored(path: impl AsRef<Path>) -> Result<Self, LedgerError> {
         let path = path.as_ref();
         open::must_exist(path)?;
-        Self::open_any(path)
+        Self::open_any(path, Tuning::default())
     }
 
     /// Says that the copy in the folder `path` was compared with the chain: from now on it is a store like

@@ -20,13 +20,10 @@ use rocksdb::{ColumnFamily, IngestExternalFileOptions, Options, SstFileWriter, W
 use super::columns::{BALANCES, CHANNELS, Columns, META};
 use super::failure::{failed, io_failed};
 use super::lease::Lease;
-use super::open::column_options;
 use super::running::Running;
+use super::tuning::Tuning;
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::{EncodedBooks, LedgerError, StoredChannel};
-
-/// Fewer images than this go through the log. Servers that are killed in tests serve few channels, and need both ways.
-pub(super) const FILE_IMAGES_MIN: usize = if cfg!(feature = "failpoints") { 3 } else { 1_024 };
 
 /// Where files are built, in the store's folder.
 const FOLDER: &str = "farebox.images";
@@ -35,17 +32,18 @@ const FOLDER: &str = "farebox.images";
 #[derive(Debug)]
 pub(super) struct Images {
     folder: PathBuf,
+    tuning: Tuning,
 }
 
 impl Images {
     /// Files of a store; those that a former process left are removed.
-    pub(super) fn new(store: &Path) -> Result<Self, LedgerError> {
+    pub(super) fn new(store: &Path, tuning: Tuning) -> Result<Self, LedgerError> {
         let folder = store.join(FOLDER);
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(io_failed("remove unfinished images", &error))
             }
-            Ok(()) | Err(_) => Ok(Self { folder }),
+            Ok(()) | Err(_) => Ok(Self { folder, tuning }),
         }
     }
 
@@ -71,7 +69,7 @@ impl Images {
             index.note(&mut before, &mut after, meta, state);
         }
         let states = || books.iter().map(|state| (state.channel, state.bytes));
-        if books.len() < FILE_IMAGES_MIN {
+        if books.len() < self.tuning.images_file_min {
             put(&mut before, columns.column(CHANNELS)?, terms.iter());
             put(&mut before, columns.column(BALANCES)?, states());
             index.written(write(columns, before))?;
@@ -103,7 +101,7 @@ impl Images {
         }
         fs::create_dir_all(&self.folder).map_err(|error| io_failed("make a folder for images", &error))?;
         let file = self.folder.join(name);
-        build(&column_options(name), &file, sorted).map_err(|error| failed("write images", error))?;
+        build(&self.tuning.family(name), &file, sorted).map_err(|error| failed("write images", error))?;
         reach(FailPoint::ImagesBuilt);
         let mut options = IngestExternalFileOptions::default();
         options.set_move_files(true);

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use rocksdb::{
-    BlockBasedOptions, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode, Env, IteratorMode,
-    Options, WriteBatch, WriteOptions,
+    ColumnFamilyDescriptor, DB, DBRecoveryMode, Env, IteratorMode, Options, WriteBatch, WriteOptions,
 };
 
 use super::columns::{ALL, BALANCES, CHANNELS, Columns, JOURNAL, META};
@@ -17,23 +16,13 @@ use super::meta::{
     decode_u64,
 };
 use super::running;
+use super::tuning::{Statistics, Tuning};
 use super::witness::{lists, newest_frame};
 use crate::fail_points::{FailPoint, reach};
 use crate::ledger::LedgerError;
 
-/// Table files that RocksDB may hold open.
-const OPEN_FILES_MAX: i32 = 512;
 /// RocksDB's own log files that are kept.
 const INFO_LOGS_MAX: usize = 4;
-/// Bits of the Bloom filter for each channel: one lookup in a hundred of an unknown id touches the disk.
-const BLOOM_BITS: f64 = 10.0;
-/// Files of images that are merged at once: each costs a lookup of an unknown channel one question to its filter.
-const IMAGE_FILES_MERGE: i32 = 8;
-/// Files of images that are not merged yet, above which RocksDB slows writing down, and stops it.
-const IMAGE_FILES_SLOW: i32 = 32;
-const IMAGE_FILES_MAX: i32 = 64;
-/// Bytes of a table file that are given to the disk at once: a frame's sync waits behind so many, not behind the whole file.
-const TABLE_PIECE_BYTES: u64 = 1 << 17;
 /// How often a view is tried: a running writer may delete a file between two looks.
 const VIEW_TRIES_MAX: u32 = 5;
 /// How often while it is seen that a writer moves from log to log.
@@ -41,17 +30,27 @@ const VIEW_MOVING_TRIES_MAX: u32 = 100;
 /// How long is waited between two tries.
 const VIEW_PAUSE: Duration = Duration::from_millis(2);
 
+/// A store that is open for writing.
+pub(super) struct Opened {
+    pub(super) columns: Columns,
+    pub(super) lease: Lease,
+    pub(super) epoch: u64,
+    pub(super) statistics: Option<Statistics>,
+}
+
 /// Opens or makes the store, and raises the epoch.
-pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerError> {
+pub(super) fn for_writing(path: &Path, tuning: &Tuning) -> Result<Opened, LedgerError> {
     reach(FailPoint::BeforeOpen);
     let has_store = folder::prepare(path)?;
-    let mut options = database_options();
-    // Merging table files can wait, a frame cannot. Without this an answer waits for a processor.
+    let mut options = database_options(tuning);
     let mut environment = Env::new().map_err(|error| failed("prepare its threads", error))?;
-    environment.lower_thread_pool_cpu_priority();
+    if tuning.database.lower_background_priority {
+        environment.lower_thread_pool_cpu_priority();
+    }
     options.set_env(&environment);
-    // A frame's sync waits for what the page cache holds of a new table file: with this, for nothing.
-    options.set_use_direct_io_for_flush_and_compaction(folder::takes_direct_writes(path));
+    let wants_direct = tuning.database.use_direct_io_for_flush_and_compaction;
+    options.set_use_direct_io_for_flush_and_compaction(wants_direct && folder::takes_direct_writes(path));
+    let statistics = tuning.statistics.then(|| Statistics::begin(&mut options));
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     if has_store {
@@ -59,7 +58,7 @@ pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerEr
         // So the end of the journal is looked at before.
         drop(for_reading(path)?);
     }
-    let opened = DB::open_cf_descriptors(&options, path, descriptors());
+    let opened = DB::open_cf_descriptors(&options, path, descriptors(tuning));
     let db = opened.map_err(|error| {
         if is_locked(&error) {
             return LedgerError::Locked { path: path.into(), pid: lease::holder(path) };
@@ -73,13 +72,15 @@ pub(super) fn for_writing(path: &Path) -> Result<(Columns, Lease, u64), LedgerEr
     reach(FailPoint::EpochRaised);
     let lease = Lease::take(path, epoch)?;
     reach(FailPoint::AfterOpen);
-    Ok((columns, lease, epoch))
+    Ok(Opened { columns, lease, epoch, statistics })
 }
 
 /// Opens the store without a lock and without the right to write.
 pub(super) fn for_reading(path: &Path) -> Result<Columns, LedgerError> {
     must_exist(path)?;
-    let mut options = database_options();
+    // Whatever a store was written with, the shipped options read it.
+    let tuning = Tuning::default();
+    let mut options = database_options(&tuning);
     // All files are held from now on: a running writer replaces them.
     options.set_max_open_files(-1);
     let mut tries = 0;
@@ -88,7 +89,7 @@ pub(super) fn for_reading(path: &Path) -> Result<Columns, LedgerError> {
         let before = lists(path)?;
         // Before RocksDB: a running writer goes on, and the view may only be newer than what was seen.
         let witness = newest_frame(path)?;
-        let opened = DB::open_cf_descriptors_read_only(&options, path, descriptors(), false);
+        let opened = DB::open_cf_descriptors_read_only(&options, path, descriptors(&tuning), false);
         // RocksDB reads which table files there are, and then the logs. When the writer moved a log's content to a table
         // file in between, the view has neither; when it stored images and the mark that counts on them, it has the mark alone.
         let is_whole = before == lists(path)?;
@@ -122,39 +123,19 @@ pub(super) fn must_exist(path: &Path) -> Result<(), LedgerError> {
     }
 }
 
-fn database_options() -> Options {
+fn database_options(tuning: &Tuning) -> Options {
     let mut options = Options::default();
     // See the module's words on recovery: the frames' chain decides, not the mode.
     options.set_wal_recovery_mode(DBRecoveryMode::SkipAnyCorruptedRecord);
-    // One thread writes frames: measured, these two save 4 to 8 %.
-    options.set_enable_pipelined_write(true);
-    options.set_allow_concurrent_memtable_write(false);
-    options.set_bytes_per_sync(TABLE_PIECE_BYTES);
-    options.set_writable_file_max_buffer_size(TABLE_PIECE_BYTES);
-    options.set_max_open_files(OPEN_FILES_MAX);
     options.set_keep_log_file_num(INFO_LOGS_MAX);
+    // A log is written once: in one that is used again, `witness.rs` and a reader beside us would find old frames.
+    options.set_recycle_log_file_num(0);
+    tuning.database.apply(&mut options);
     options
 }
 
-fn descriptors() -> Vec<ColumnFamilyDescriptor> {
-    ALL.iter().map(|name| ColumnFamilyDescriptor::new(*name, column_options(name))).collect()
-}
-
-/// The same for RocksDB's own files and for those that are built for it.
-pub(super) fn column_options(name: &str) -> Options {
-    let mut options = Options::default();
-    // Most of a frame are signatures: nothing to compress.
-    let compression = if name == JOURNAL { DBCompressionType::None } else { DBCompressionType::Lz4 };
-    options.set_compression_type(compression);
-    if name == BALANCES || name == CHANNELS {
-        options.set_level_zero_file_num_compaction_trigger(IMAGE_FILES_MERGE);
-        options.set_level_zero_slowdown_writes_trigger(IMAGE_FILES_SLOW);
-        options.set_level_zero_stop_writes_trigger(IMAGE_FILES_MAX);
-        let mut table = BlockBasedOptions::default();
-        table.set_bloom_filter(BLOOM_BITS, false);
-        options.set_block_based_table_factory(&table);
-    }
-    options
+fn descriptors(tuning: &Tuning) -> Vec<ColumnFamilyDescriptor> {
+    ALL.iter().map(|name| ColumnFamilyDescriptor::new(*name, tuning.family(name))).collect()
 }
 
 /// Refuses a store that another version made; a new one is given this version, and so is one of the version before.

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::columns::{ALL, BALANCES, CHANNELS, JOURNAL, META};
 use super::failure::failed;
-use super::images::FILE_IMAGES_MIN;
 use super::meta::{RUNNING, VERSION};
+use super::tuning::Tuning;
 use super::{RocksLedger, RocksView, STORE_VERSION};
 use crate::ledger::conformance::{Disk, accepted, conformance, identity, image, reserved, write_running};
 use crate::ledger::{EncodedBooks, Ledger, LedgerError, LedgerRead, Place, check, recover};
@@ -192,7 +192,7 @@ fn damaged_images_are_told_by_channel() {
 /// Enough images at once to become files of their own: with and without terms, twice the same channel, over older ones.
 #[test]
 fn many_images_are_stored_as_files() {
-    let many = u16::try_from(2 * FILE_IMAGES_MIN).unwrap();
+    let many = u16::try_from(2 * Tuning::default().images_file_min).unwrap();
     let disk = Folder::new();
     let ledger = disk.open().unwrap();
     let running = [accepted(100), reserved(1, 40)];
