@@ -5,7 +5,7 @@
 //! | `GET /` | the dashboard |
 //! | `GET /healthz` | 200 while the process runs |
 //! | `GET /readyz` | 200 when paid traffic can be served, else 503; JSON says what is missing |
-//! | `GET /metrics` | Prometheus text |
+//! | `GET /metrics` | the text of Prometheus, or OpenMetrics for who asks for it |
 //! | `GET /v1/overview?span=recent&after=0` | what the dashboard shows; points of its plots behind a moment (`span` is `recent` or `day`) |
 //! | `GET /v1/channels?after=0x…&limit=100` | a page of channels by rising id; `next` is the `after` of the next page |
 //! | `GET /v1/channels/{id}` | one channel |
@@ -30,13 +30,14 @@ mod journal;
 mod overview;
 mod page;
 mod tally;
+mod window;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, VARY};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -45,7 +46,6 @@ use farebox_engine::core::units::{B256, ChannelId};
 use farebox_engine::ledger::Snapshots;
 use farebox_engine::{Engine, EngineError, Health};
 use farebox_settlement::SettlementHealth;
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -55,6 +55,7 @@ use tokio::task::JoinHandle;
 use self::history::Span;
 use self::overview::{Overview, Source};
 use crate::denials::Denials;
+use crate::measure::{Format, Measures};
 use crate::view::ChannelView;
 use crate::webhook::Replay;
 
@@ -66,8 +67,6 @@ pub use self::overview::Facts;
 const PAGE_DEFAULT: usize = 100;
 /// The most channels on one page.
 const PAGE_MAX: usize = 1_000;
-/// How often the metrics' histograms are tidied up.
-const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long running admin requests may take to end.
 const DRAIN: Duration = Duration::from_secs(2);
 /// Histories that are read from the journal at the same time: each reads up to twenty thousand frames.
@@ -97,7 +96,7 @@ pub struct Admin {
     /// How settlement stands.
     pub probe: Arc<dyn Probe>,
     /// The metrics.
-    pub metrics: PrometheusHandle,
+    pub metrics: Measures,
     /// Takes snapshots of the store; `None` for books in memory.
     pub snapshots: Option<Snapshots>,
     /// Where the store is; `None` for books in memory.
@@ -145,9 +144,8 @@ impl Running {
 impl Admin {
     /// Serves on `listener` until `stop` turns true.
     pub fn serve(self, listener: TcpListener, mut stop: watch::Receiver<bool>) -> Running {
-        let metrics = self.metrics.clone();
         let Board { facts, overview, .. } = self.board.clone();
-        let source = Source::new(self.engine.clone(), metrics.clone(), Arc::clone(&self.probe), facts);
+        let source = Source::new(self.engine.clone(), self.metrics.clone(), Arc::clone(&self.probe), facts);
         tokio::spawn(overview.run(source, stop.clone()));
         let router = self.router();
         let task = tokio::spawn(async move {
@@ -158,17 +156,8 @@ impl Admin {
                 }
             };
             let server = axum::serve(listener, router).with_graceful_shutdown(stopped);
-            let upkeep = async {
-                loop {
-                    tokio::time::sleep(UPKEEP_EVERY).await;
-                    metrics.run_upkeep();
-                }
-            };
-            tokio::select! {
-                outcome = server => if let Err(error) = outcome {
-                    tracing::error!(%error, "the admin server ended");
-                },
-                () = upkeep => {}
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the admin server ended");
             }
             // A server that failed is no reason to stop taking payments.
             let _ = stop.wait_for(|stop| *stop).await;
@@ -216,8 +205,10 @@ async fn ready(State(admin): State<Admin>) -> Response {
     (status, Json(body)).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], admin.metrics.render()).into_response()
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let format = Format::of(&headers);
+    let head = [(CONTENT_TYPE, format.content_type()), (VARY, "accept")];
+    (head, admin.metrics.render(format)).into_response()
 }
 
 #[derive(Deserialize)]

@@ -14,7 +14,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use farebox_engine::http::{Asked, Decision, Door, Meter, Offer, Route};
@@ -23,7 +23,6 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
-use metrics::counter;
 use tracing::Instrument as _;
 
 use crate::config::{Config, Fare, Found, Price, Routes, SERVES, Transport, read_path};
@@ -33,6 +32,7 @@ mod body;
 mod digest;
 mod headers;
 mod idle;
+mod latency;
 mod mcp;
 mod openapi;
 mod problem;
@@ -46,6 +46,7 @@ pub use tls::{Tls, TlsError};
 
 use body::{Body, IdleTimeout, Sender};
 use headers::ClientSide;
+use latency::Latency;
 use problem::Problem;
 use server::Handler;
 use upstream::Upstream;
@@ -89,6 +90,7 @@ pub struct Gateway {
     is_tls: bool,
     /// What `/openapi.json` says, if it is there.
     facts: Option<openapi::Facts>,
+    latency: Latency,
 }
 
 impl Gateway {
@@ -104,6 +106,7 @@ impl Gateway {
             trusts_client_side: config.server.trust_forwarded_headers,
             is_tls: config.server.tls.is_some(),
             facts: config.discovery.clone().map(|discovery| openapi::Facts::new(discovery, config)),
+            latency: Latency::new(),
         })
     }
 
@@ -173,22 +176,24 @@ impl Gateway {
             target: request.uri().path_and_query().map(http::uri::PathAndQuery::as_str),
             address: self.client(&request, peer),
         };
-        let paid = match self.door.decide_offer(asked, offer).instrument(traces::door()).await {
+        let decision = self.door.decide_offer(asked, offer).instrument(traces::door());
+        let paid = match self.latency.door.time(decision).await {
             Decision::Answer(answer) => return Ok(answer),
             Decision::Paid(paid) => paid,
             Decision::Charged(charged) => {
                 let answer = self.send(peer, request, false).await?;
-                return Ok(charged
-                    .deliver(Ok::<_, std::io::Error>(answer))
-                    .instrument(traces::books())
-                    .await);
+                let delivered = charged.deliver(Ok::<_, std::io::Error>(answer)).instrument(traces::books());
+                return Ok(self.latency.books.time(delivered).await);
             }
         };
         if let Some(wanted) = wanted {
             return self.pass_socket(peer, request, wanted, Some(paid)).await;
         }
         match self.send(peer, request, paid.reads_body()).await {
-            Ok(answer) => Ok(paid.deliver(Ok::<_, std::io::Error>(answer)).instrument(traces::books()).await),
+            Ok(answer) => {
+                let delivered = paid.deliver(Ok::<_, std::io::Error>(answer)).instrument(traces::books());
+                Ok(self.latency.books.time(delivered).await)
+            }
             Err(problem) => {
                 paid.release().await;
                 Err(problem)
@@ -269,7 +274,8 @@ impl Gateway {
         };
         headers::to_upstream(&mut parts.headers, client, plain_body);
         let span = traces::upstream(&mut parts.headers);
-        let mut answer = self.upstream.send(Request::from_parts(parts, body)).instrument(span).await?;
+        let sent = self.upstream.send(Request::from_parts(parts, body)).instrument(span);
+        let mut answer = self.latency.upstream.time(sent).await?;
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Problem::UpstreamAnswer(
                 "the service behind this gateway switched protocols unasked",
@@ -284,19 +290,17 @@ impl Gateway {
 
 impl Handler for Gateway {
     async fn handle(&self, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+        let begun = Instant::now();
         let span = traces::request(request.method(), request.headers());
-        let answered = self.answer(peer, request).instrument(span.clone()).await;
-        let answer = answered.unwrap_or_else(|problem| problem.response());
-        traces::note_status(&span, answer.status().as_u16());
-        let class = match answer.status().as_u16() / 100 {
-            1 => "1xx",
-            2 => "2xx",
-            3 => "3xx",
-            4 => "4xx",
-            _ => "5xx",
+        let trace = traces::of_request(&span, request.headers());
+        let answered = async {
+            let answered = self.answer(peer, request).instrument(span.clone()).await;
+            let answer = answered.unwrap_or_else(|problem| problem.response());
+            traces::note_status(&span, answer.status().as_u16());
+            self.latency.answered(answer.status(), begun.elapsed());
+            answer
         };
-        counter!("farebox_requests_total", "class" => class).increment(1);
-        answer
+        traces::within(trace, answered).await
     }
 }
 

@@ -16,6 +16,7 @@ mod gateway;
 mod keys;
 mod local;
 mod logging;
+mod measure;
 mod notify;
 mod serve;
 mod signals;

@@ -19,7 +19,6 @@ use farebox_engine::{
     backend_from_environment,
 };
 use farebox_settlement::{LocalKey, PayeeSigner};
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -28,6 +27,7 @@ use crate::config::{Config, ConfigError, Ledger, Purpose, SERVES};
 use crate::gateway::{self, Bounds, Gateway, Tls, TlsError};
 use crate::keys::{self, KeyError};
 use crate::local::ListenError;
+use crate::measure::Measures;
 use crate::notify::{self, State};
 use crate::signals::{Hangups, Signals};
 
@@ -157,9 +157,11 @@ fn runtime() -> Result<tokio::runtime::Runtime, ServeError> {
 }
 
 /// Where metrics are counted from now on.
-fn recorder() -> Result<PrometheusHandle, ServeError> {
-    let installed = PrometheusBuilder::new().install_recorder();
-    installed.map_err(|error| ServeError::System { what: "start metrics", cause: io::Error::other(error) })
+fn recorder() -> Result<Measures, ServeError> {
+    let measures = Measures::default();
+    let failed = |_| ServeError::System { what: "start metrics", cause: io::ErrorKind::AlreadyExists.into() };
+    measures.install().map_err(failed)?;
+    Ok(measures)
 }
 
 fn hangups() -> Result<Hangups, ServeError> {

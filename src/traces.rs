@@ -12,6 +12,8 @@
 //! | `books` | the charge, before the answer goes out |
 //! | `claim` | one transaction of claims; `sign` is the key's part of it |
 //!
+//! Whose trace a figure belongs to is told by [`current`]; with no collector, by the request's `traceparent` ([`within`]).
+//!
 //! No span has a path, a query, a header, an amount, a credential or an address: what a request asked for is told by the
 //! route of the configuration. Log lines do not go along.
 
@@ -83,10 +85,19 @@ fn follow(_: &Span, _: &HeaderMap) {}
 #[cfg(not(feature = "otel"))]
 fn hand_on(_: &Span, _: &mut HeaderMap) {}
 
+#[cfg(not(feature = "otel"))]
+fn recorded(_: &Span) -> Option<Option<TraceId>> {
+    None
+}
+
 #[cfg(feature = "otel")]
 pub use self::collector::{Collector, CollectorError};
 #[cfg(feature = "otel")]
-use self::collector::{follow, hand_on};
+use self::collector::{follow, hand_on, recorded};
+#[cfg(test)]
+pub use self::current::within_sync;
+pub use self::current::{TraceId, current, of_request, within};
 
 #[cfg(feature = "otel")]
 mod collector;
+mod current;

@@ -83,16 +83,25 @@ fn the_page_names_every_metric_and_no_other() {
     }
 }
 
-/// The series of all metrics: a histogram has a sum and a count as well.
+/// The series of all metrics: a histogram has buckets, a sum and a count, and none of its own name.
 fn series() -> BTreeSet<String> {
     let mut series = BTreeSet::new();
     for (name, kind) in counted() {
-        if kind == "histogram" {
-            series.extend([format!("{name}_sum"), format!("{name}_count")]);
+        match kind {
+            "histogram" => series.extend(["bucket", "sum", "count"].map(|part| format!("{name}_{part}"))),
+            _ => _ = series.insert(name),
         }
-        series.insert(name);
     }
     series
+}
+
+#[test]
+fn no_two_metrics_are_one_family_of_openmetrics() {
+    let families: Vec<String> = counted()
+        .into_keys()
+        .map(|name| name.strip_suffix("_total").map(str::to_owned).unwrap_or(name))
+        .collect();
+    assert_eq!(families.iter().collect::<BTreeSet<_>>().len(), families.len(), "{families:?}");
 }
 
 #[test]
@@ -101,14 +110,23 @@ fn the_grafana_dashboard_asks_for_what_is_there() {
     let series = series();
     let panels = dashboard["panels"].as_array().unwrap();
     assert!(panels.len() >= 12);
+    let mut with_exemplars = BTreeSet::new();
     for panel in panels {
         for target in panel["targets"].as_array().unwrap() {
             let asked = target["expr"].as_str().unwrap();
             let used = names(asked);
             assert!(!used.is_empty(), "{asked}");
             assert!(used.is_subset(&series), "{asked}: {used:?}");
+            if target["exemplar"] == true {
+                with_exemplars.extend(used);
+            }
         }
     }
+    // What is recorded while the trace of a request or of a claim is at hand.
+    for part in ["request", "door", "upstream", "books", "claim", "sign"] {
+        assert!(with_exemplars.remove(&format!("farebox_{part}_seconds_bucket")), "{part}");
+    }
+    assert_eq!(with_exemplars, BTreeSet::from(["farebox_requests_total".to_owned()]));
     let variable = &dashboard["templating"]["list"][1]["query"];
     assert!(names(variable.as_str().unwrap()).is_subset(&series));
 }

@@ -178,6 +178,15 @@ async fn a_payment_and_its_claim_are_told_in_the_trace_of_the_client_and_without
     assert_eq!(followed.attributes["http.route"], "/v1/*");
     assert_eq!(followed.attributes["http.request.method"], "GET");
     let charge = until("the charge is told", named("books")).await;
+    // What the collector was told of is what the figures name.
+    let page = world.open_metrics().await;
+    for (part, trace) in [("claim", &claim.trace), ("sign", &sign.trace), ("books", &charge.trace)] {
+        let exemplar = format!(" # {{trace_id=\"{trace}\"}} ");
+        let mut buckets =
+            page.lines().filter(|line| line.starts_with(&format!("farebox_{part}_seconds_bucket")));
+        assert!(buckets.any(|bucket| bucket.contains(&exemplar)), "{part}, {trace}: {page}");
+    }
+    assert!(page.contains(&format!("# {{trace_id=\"{TRACE}\"}}")), "the client's trace: {page}");
     let heard = heard.lock().expect("no panic");
     let of_charge = |name: &str| {
         heard

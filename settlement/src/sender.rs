@@ -12,7 +12,7 @@ mod simulate;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use alloy::primitives::U256;
 use farebox_core::units::{Address, ChannelId, UnixSeconds};
@@ -209,12 +209,13 @@ impl Sender {
             valid_before: now.saturating_add(close.validity_seconds),
         };
         let valid_before = order.valid_before;
-        let signed = self
-            .signer
-            .sign(order)
-            .instrument(trace::sign())
-            .await
-            .map_err(|error| Failure::unavailable(&error))?;
+        let signing = async {
+            let begun = Instant::now();
+            let signed = self.signer.sign(order).await;
+            metrics::histogram!("farebox_sign_seconds").record(begun.elapsed());
+            signed
+        };
+        let signed = signing.instrument(trace::sign()).await.map_err(|error| Failure::unavailable(&error))?;
         trace::note_transaction(signed.tx_hash);
         Ok(Intent {
             tx_hash: signed.tx_hash,

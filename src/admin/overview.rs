@@ -8,7 +8,6 @@ use std::time::Duration;
 use farebox_engine::clock::{Clock, SystemClock};
 use farebox_engine::core::units::{ChannelId, UnixSeconds};
 use farebox_engine::{Engine, EngineError};
-use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::TryRecvError;
@@ -20,6 +19,8 @@ use super::alarms;
 use super::figures::{Figures, label};
 use super::history::{COLUMNS, History, Point, Span};
 use super::tally::{Money, Stage, Tally};
+use super::window::Window;
+use crate::measure::{Format, Measures};
 
 /// How often changes are collected.
 const COLLECT_EVERY: Duration = Duration::from_millis(50);
@@ -121,7 +122,7 @@ impl Overview {
 /// What an overview is made of.
 pub struct Source {
     engine: Engine,
-    metrics: PrometheusHandle,
+    metrics: Measures,
     probe: Arc<dyn Probe>,
     facts: Facts,
     tally: Tally,
@@ -132,11 +133,13 @@ pub struct Source {
     scan_not_before: Instant,
     /// The reading before, and when it was made.
     before: Option<(Figures, Instant)>,
+    /// The syncs of the last minute.
+    commits: Window,
 }
 
 impl Source {
     /// Looks through all books first.
-    pub fn new(engine: Engine, metrics: PrometheusHandle, probe: Arc<dyn Probe>, facts: Facts) -> Self {
+    pub fn new(engine: Engine, metrics: Measures, probe: Arc<dyn Probe>, facts: Facts) -> Self {
         Self {
             engine,
             metrics,
@@ -148,6 +151,7 @@ impl Source {
             scan_is_due: false,
             scan_not_before: Instant::now(),
             before: None,
+            commits: Window::of("farebox_commit_seconds"),
         }
     }
 
@@ -194,7 +198,7 @@ impl Source {
     /// One overview and one point.
     fn make(&mut self) -> (Value, Point) {
         let now = SystemClock.now();
-        let figures = Figures::parse(&self.metrics.render());
+        let figures = Figures::parse(&self.metrics.render(Format::Text));
         let point = self.point(now, &figures);
         let (queue, waiting) = self.queue(now);
         let settlement = self.probe.settlement();
@@ -261,6 +265,7 @@ impl Source {
         let verified = change(&|figures| figures.get("farebox_verified_vouchers_total"));
         let verifying = change(&|figures| figures.get("farebox_verify_seconds_sum"));
         let batches = change(&|figures| figures.get("farebox_batch_vouchers_count"));
+        self.commits.push(figures);
         let money = self.tally.money();
         let point = [
             now.0 as f64,
@@ -278,8 +283,8 @@ impl Source {
             } else {
                 0.0
             },
-            figures.get("farebox_commit_seconds{quantile=\"0.5\"}") * 1e6,
-            figures.get("farebox_commit_seconds{quantile=\"0.99\"}") * 1e6,
+            self.commits.quantile(0.5) * 1e6,
+            self.commits.quantile(0.99) * 1e6,
             if verified > 0.0 { verifying * 1e6 / verified } else { 0.0 },
             self.tally.counts().open as f64,
             frames,

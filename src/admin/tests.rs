@@ -4,7 +4,6 @@ use farebox_engine::core::channel::{ChainPosition, Identity, Terms};
 use farebox_engine::core::units::{Address, Amount, ChainId};
 use farebox_engine::core::voucher::v2::Descriptor;
 use farebox_engine::{Config, MemoryLedger, SystemClock};
-use metrics_exporter_prometheus::PrometheusBuilder;
 use tower::ServiceExt;
 
 use super::*;
@@ -19,7 +18,7 @@ impl Probe for Says {
 
 fn admin(wrong: Vec<(&'static str, String)>) -> Admin {
     let engine = Engine::start(Config::default(), MemoryLedger::new(), SystemClock).unwrap();
-    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let metrics = Measures::default();
     let facts = Facts {
         realm: "test".into(),
         chain_id: 7,

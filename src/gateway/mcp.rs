@@ -20,10 +20,12 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, Limited, StreamBody};
 use serde_json::Value;
+use tracing::Instrument as _;
 
 use super::body::{Body, full};
 use super::problem::Problem;
 use super::{Gateway, NO_CHARGE, digest};
+use crate::traces;
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// The longest answer that is one message.
@@ -83,7 +85,8 @@ impl Gateway {
             target: None,
             address,
         };
-        let paid = match self.door.decide_offer(asked, offer).await {
+        let decision = self.door.decide_offer(asked, offer).instrument(traces::door());
+        let paid = match self.latency.door.time(decision).await {
             Decision::Paid(paid) => paid,
             Decision::Answer(answer) => return Ok(json(&decided(&message, answer).await)),
             Decision::Charged(_) => unreachable!("{NO_CHARGE}"),

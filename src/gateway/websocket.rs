@@ -29,6 +29,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
+use tracing::Instrument as _;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -40,6 +41,7 @@ use super::problem::Problem;
 use super::server::Switch;
 use super::upstream::Upstream;
 use super::{Gateway, NO_CHARGE};
+use crate::traces;
 
 /// The version of the protocol.
 const VERSION: &str = "13";
@@ -160,7 +162,8 @@ impl Gateway {
                 target: None,
                 address,
             };
-            match self.door.decide_offer(asked, offer).await {
+            let decision = self.door.decide_offer(asked, offer).instrument(traces::door());
+            match self.latency.door.time(decision).await {
                 Decision::Answer(answer) => return answer,
                 Decision::Paid(paid) => beginning = Some(paid),
                 Decision::Charged(_) => unreachable!("{NO_CHARGE}"),

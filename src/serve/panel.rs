@@ -6,7 +6,6 @@ use std::sync::Arc;
 use farebox_engine::Engine;
 use farebox_engine::clock::{Clock, SystemClock};
 use farebox_engine::ledger::Snapshots;
-use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 
 use super::ServeError;
@@ -14,11 +13,12 @@ use crate::admin::{Admin, AdminKey, Board, Facts, Probe};
 use crate::config::{Config, Ledger};
 use crate::denials::Denials;
 use crate::keys::{self, KeyError, Secret};
+use crate::measure::Measures;
 use crate::webhook::Webhook;
 
 /// Its parts beside the engine.
 pub(super) struct Panel {
-    metrics: PrometheusHandle,
+    metrics: Measures,
     snapshots: Option<Snapshots>,
     key: Option<Arc<AdminKey>>,
     webhook: Option<Webhook>,
@@ -45,7 +45,7 @@ impl Panel {
     pub(super) async fn new(
         config: &Config,
         engine: &Engine,
-        metrics: PrometheusHandle,
+        metrics: Measures,
         snapshots: Option<Snapshots>,
         keys: Keys,
     ) -> Result<Self, ServeError> {

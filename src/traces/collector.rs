@@ -1,5 +1,6 @@
 //! The way to the collector: which spans go there, and the headers that tie traces together.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -15,7 +16,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::{Layer, Registry};
 
-use super::TARGET;
+use super::{TARGET, TraceId};
 
 /// The variables that name a collector; the first is for traces alone.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
@@ -25,6 +26,9 @@ const DISABLED: &str = "OTEL_SDK_DISABLED";
 const SERVICE_NAME: &str = "OTEL_SERVICE_NAME";
 /// How long the end of the program waits for the last spans.
 const FLUSH_WAIT: Duration = Duration::from_secs(3);
+
+/// Whether there is a collector in this process: who has none need not ask for a span's trace.
+static IS_THERE: AtomicBool = AtomicBool::new(false);
 
 /// The collector cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +73,7 @@ impl Collector {
 
     /// Takes the spans of [`TARGET`], and nothing else.
     pub fn layer(&self) -> Box<dyn Layer<Registry> + Send + Sync> {
+        IS_THERE.store(true, Ordering::Relaxed);
         let layer = tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer("farebox"))
             .with_location(false)
@@ -96,6 +101,20 @@ pub(super) fn hand_on(span: &Span, headers: &mut HeaderMap) {
         return;
     }
     TraceContextPropagator::new().inject_context(&span.context(), &mut Sent(headers));
+}
+
+/// The trace of a span, if the collector is sent it: what it is not sent nobody can look up. `None` without a collector.
+pub(super) fn recorded(span: &Span) -> Option<Option<TraceId>> {
+    if !IS_THERE.load(Ordering::Relaxed) {
+        return None;
+    }
+    if span.is_disabled() {
+        return Some(None);
+    }
+    let context = span.context();
+    let span = context.span();
+    let told = span.span_context();
+    Some(told.is_sampled().then(|| TraceId::new(u128::from_be_bytes(told.trace_id().to_bytes()))).flatten())
 }
 
 struct Received<'a>(&'a HeaderMap);
@@ -126,9 +145,10 @@ impl Injector for Sent<'_> {
 #[cfg(test)]
 mod tests {
     use http::Method;
+    use opentelemetry_sdk::trace::Sampler;
     use tracing_subscriber::prelude::*;
 
-    use super::super::{request, upstream};
+    use super::super::{current, of_request, request, upstream};
     use super::*;
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -161,5 +181,24 @@ mod tests {
             let told = told(said);
             assert!(told.starts_with("00-") && told.len() == 55 && told != said, "{said}: {told}");
         }
+    }
+
+    #[test]
+    fn a_figure_belongs_to_the_trace_that_the_collector_is_sent() {
+        let is_sent = |sampler| {
+            let collector = Collector(SdkTracerProvider::builder().with_sampler(sampler).build());
+            let subscriber = tracing_subscriber::registry().with(collector.layer());
+            tracing::subscriber::with_default(subscriber, || {
+                let mut headers = HeaderMap::new();
+                headers.insert("traceparent", format!("00-{TRACE}-{PARENT}-01").parse().unwrap());
+                let span = request(&Method::GET, &headers);
+                let trace = of_request(&span, &headers);
+                assert_eq!(span.in_scope(current), trace, "who is in the span is in its trace");
+                assert_eq!(current(), None);
+                trace.map(|trace| trace.to_string())
+            })
+        };
+        assert_eq!(is_sent(Sampler::AlwaysOn).as_deref(), Some(TRACE));
+        assert_eq!(is_sent(Sampler::AlwaysOff), None);
     }
 }

@@ -126,17 +126,30 @@ impl Drop for Running {
     }
 }
 
+/// An answer: its head with the names of headers as they were sent.
+pub struct Answered {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
+}
+
 /// The status and the body of a GET.
 pub fn get(address: &str, path: &str) -> (u16, String) {
+    let Answered { status, body, .. } = get_with(address, path, "");
+    (status, body)
+}
+
+/// A GET with more lines in its head.
+pub fn get_with(address: &str, path: &str, lines: &str) -> Answered {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let head = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{lines}\r\n");
     stream.write_all(head.as_bytes()).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
-    let body = answer.split_once("\r\n\r\n").unwrap().1.to_owned();
-    (status, body)
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Answered { status, head: format!("{head}\r\n"), body: body.to_owned() }
 }
 
 /// Waits until something holds.

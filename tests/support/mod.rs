@@ -226,6 +226,14 @@ impl World {
         page["channels"].as_array().expect("a list of channels").clone()
     }
 
+    /// What a scraper that asks for OpenMetrics is told.
+    pub async fn open_metrics(&self) -> String {
+        let url = format!("http://{}/metrics", self.server().admin_listen);
+        let asked = self.http.get(url).header("accept", "application/openmetrics-text");
+        let answer = asked.send().await.expect("the admin API answers");
+        answer.text().await.expect("text")
+    }
+
     async fn admin(&self, path: &str) -> reqwest::Response {
         let url = format!("http://{}{path}", self.server().admin_listen);
         self.http.get(url).send().await.expect("the admin API answers")

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 use farebox_core::channel::{Answer, ChainPosition, Claim, Identity, Snapshot};
 use farebox_core::units::{Address, Amount, B256, ChannelId, UnixSeconds};
@@ -9,6 +10,7 @@ use farebox_core::voucher::ProtocolVersion;
 use farebox_engine::{EngineError, Reply, Step, Verdict};
 use farebox_settlement_plan::planner::{Action, Batch, Planned, Why};
 use farebox_settlement_plan::{ClaimCall, plan_close, plan_settle};
+use metrics::histogram;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -85,8 +87,14 @@ impl Tools {
         let mut open = Vec::new();
         for part in self.by_length(claims) {
             let span = trace::claim(part.len(), order.tries);
-            let sending = self.sender.send(part, fee_token, order.tries).instrument(span);
-            let Sent { claimed: sent, open: unknown } = sending.await;
+            let sending = async {
+                let begun = Instant::now();
+                let sent = self.sender.send(part, fee_token, order.tries).await;
+                // Inside the span: the claim's trace goes along.
+                histogram!("farebox_claim_seconds").record(begun.elapsed());
+                sent
+            };
+            let Sent { claimed: sent, open: unknown } = sending.instrument(span).await;
             claimed.extend(sent);
             open.extend(unknown);
         }
