@@ -94,6 +94,7 @@ impl Engine {
     /// one: a voucher that is taken and pays is answered before it is on disk. The journal holds the steps of a channel in
     /// their order, so when the later one is on disk, this one is. Everything else than a yes is answered when it is on
     /// disk: it may be told to the client at once.
+    #[cfg_attr(not(feature = "http"), expect(dead_code, reason = "the door is the only caller"))]
     pub(crate) fn submit_ahead(
         &self,
         channel: ChannelId,
