@@ -100,9 +100,9 @@ test-long: setup
 	cargo build --locked
 	node --test tests/docs/python-client.mjs
 
-# The last commit whose store had the format before this one, and the first that hands over its sockets.
+# The last commit whose store had the format before this one, and the first whose hand-over waits for every last request.
 OLD_FORMAT ?= 7567bfc
-OLD_HANDOVER ?= 309b22c
+OLD_HANDOVER ?= 5c5ca4c
 
 # Upgrades under load from programs of older commits, which are built first.
 test-upgrade: setup

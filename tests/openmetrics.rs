@@ -121,7 +121,7 @@ fn serve(rpc: &str, folder: &std::path::Path) -> Running {
          [payee]\naddress = \"0xf39fd6e51aad88f6f4ce6ab8827279cfffb92266\"\n\
          token = \"0x20c0000000000000000000000000000000000000\"\nkey_file = \"payee.key\"\n\
          [[route]]\npath = \"/v1/*\"\namount = \"25\"\nunit = \"llm_token\"\nmeter = \"request\"\n\
-         [[route]]\npath = \"/free\"\nfree = true\n[ledger]\nkind = \"memory\"\n"
+         [[route]]\npath = \"/free\"\nfree = true\n[ledger]\nkind = \"memory\"\nallow_volatile = true\n"
     );
     std::fs::write(&config, text).unwrap();
     let key = folder.join("payee.key");
