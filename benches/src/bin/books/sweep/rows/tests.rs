@@ -19,9 +19,14 @@ const FRAMES: u64 = 5;
 const CHANNELS: usize = 12;
 const FILE_IMAGES: usize = 8;
 
-/// What RocksDB does not write down: its caches and priorities are objects of their own, and what goes into files is ours.
-const NOT_WRITTEN: [&str; 3] =
-    ["database.lower_background_priority", "images.block_cache_bytes", "images_file_min"];
+/// What RocksDB does not write down: its caches and priorities are objects of their own, of a filter it tells the kind alone, and what
+/// goes into files is ours.
+const NOT_WRITTEN: [&str; 4] = [
+    "database.lower_background_priority",
+    "images.block_cache_bytes",
+    "images.filter_bits",
+    "images_file_min",
+];
 /// Where the file system decides as well.
 const PERHAPS_WRITTEN: &str = "database.use_direct_io_for_flush_and_compaction";
 
