@@ -94,7 +94,7 @@ pub const ROWS: &[Row] = &[
         |t| t.journal.vector_memtable = true,
         "A skip list: frames are read by others while they are written, and a vector is sorted for each of them",
     ),
-    row(|t| t.journal.lz4 = true, "None: most of a frame are signatures, which do not become smaller"),
+    row(|t| t.journal.lz4 = true, "None: signatures do not become smaller; ids and amounts do, see below"),
     row(
         |t| t.journal.compaction = Compaction::Universal,
         "Levels: frames come in order, so files are moved down and not merged",
