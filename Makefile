@@ -106,10 +106,10 @@ OLD_HANDOVER ?= 5c5ca4c
 
 # Upgrades under load from programs of older commits, which are built first.
 test-upgrade: setup
-	FAREBOX_OLD_BIN="$$(scripts/old-program.sh $(OLD_FORMAT))" \
-		cargo test --locked --test upgrade behind_a_balancer -- --nocapture
-	FAREBOX_OLD_BIN="$$(scripts/old-program.sh $(OLD_HANDOVER))" \
-		cargo test --locked --test upgrade replaced_twice -- --nocapture
+	old="$$(scripts/old-program.sh $(OLD_FORMAT))"
+	FAREBOX_OLD_BIN="$$old" cargo test --locked --test upgrade behind_a_balancer -- --nocapture
+	old="$$(scripts/old-program.sh $(OLD_HANDOVER))"
+	FAREBOX_OLD_BIN="$$old" cargo test --locked --test upgrade replaced_twice -- --nocapture
 
 fuzz:
 	@scripts/fuzz.sh
